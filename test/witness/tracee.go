@@ -1,0 +1,222 @@
+package witness
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A tracee is what one strace tells about a program and all that it starts.
+type tracee struct {
+	trace    *Trace
+	begun    map[string]string  // by process: a call of which the end is still to come
+	streams  map[string]*Stream // by file: what was written to it
+	writable map[string]bool    // files that were opened to be read and written
+}
+
+func newTracee(t *Trace) *tracee {
+	return &tracee{trace: t, begun: make(map[string]string), streams: make(map[string]*Stream), writable: make(map[string]bool)}
+}
+
+// line takes one line of strace's output: a whole call, the beginning of one that
+// another process's line interrupts, its end, or that a process is gone. With
+// -xx all text in it is hexadecimal, so whatever looks like syntax is syntax.
+func (p *tracee) line(line string) error {
+	pid, line, _ := strings.Cut(line, " ")
+	line = strings.TrimLeft(line, " ")
+	if line == "" || strings.HasPrefix(line, "+++") {
+		return nil
+	}
+	if end, ok := strings.CutPrefix(line, "<... "); ok {
+		_, end, _ = strings.Cut(end, " resumed>")
+		begun, ok := p.begun[pid]
+		if !ok {
+			return errors.New("a call ends that never began")
+		}
+		delete(p.begun, pid)
+		line = begun + end
+	}
+	begun, _, unfinished := strings.Cut(line, " <unfinished ...>")
+	name, rest, ok := strings.Cut(begun, "(")
+	if !ok {
+		return errors.New("not in the expected form")
+	}
+	if unfinished {
+		p.begun[pid] = begun
+		// What never ends, because the process is killed, was handed to the
+		// kernel all the same.
+		return p.call(name, rest, "?")
+	}
+	end := strings.LastIndex(rest, ") = ")
+	if end < 0 {
+		return errors.New("not in the expected form")
+	}
+	p.trace.count(name)
+	return p.call(name, rest[:end], rest[end+len(") = "):])
+}
+
+func (t *Trace) count(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.calls[name]++
+}
+
+// call takes one system call: its arguments and its result, as strace prints
+// them. A call that has no result yet is "?".
+func (p *tracee) call(name, args, result string) error {
+	data, err := quoted(args)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	where := name + " " + place(args)
+	for _, what := range p.trace.matcher.Find(data) {
+		p.trace.seen.add(where, what)
+	}
+	if to := address(args); to != "" && !p.trace.Connects(to) {
+		p.trace.seen.add(where, "goes to "+to) // whether or not it gets there
+	}
+	if result == "?" || strings.HasPrefix(result, "-1 ") {
+		return nil
+	}
+	switch name {
+	case "write", "pwrite64", "writev", "pwritev", "pwritev2", "sendto", "sendmsg", "sendmmsg", "vmsplice":
+		p.written(where, name, args, result, data)
+	case "open", "openat", "openat2", "creat":
+		p.opened(where, args, result)
+	case "mmap":
+		p.mapped(where, args)
+	case "execve", "execveat":
+		p.trace.mu.Lock()
+		p.trace.execs = append(p.trace.execs, first(args))
+		p.trace.mu.Unlock()
+	case "memfd_create", "shmget", "mq_open", "io_uring_setup", "process_vm_writev", "add_key", "msgsnd":
+		p.trace.seen.add(where, "bytes go where no witness looks")
+	}
+	return nil
+}
+
+// written looks at what goes to one file over several writes.
+func (p *tracee) written(where, name, args, result string, data []byte) {
+	if unreadable.MatchString(args) {
+		p.trace.seen.add(where, "bytes that strace cannot read")
+	}
+	file := descriptor(args)
+	s := p.streams[file]
+	if s == nil {
+		s = p.trace.matcher.Stream()
+		p.streams[file] = s
+	}
+	// Of a write that was cut short, the rest comes again.
+	if n, err := strconv.Atoi(result); err == nil && name != "sendmmsg" && n < len(data) {
+		data = data[:n]
+	}
+	p.trace.seen.add(where, s.Write(data)...)
+}
+
+// opened notes what a program could write to through a shared map.
+func (p *tracee) opened(where, args, result string) {
+	if strings.Contains(args, "O_TMPFILE") {
+		p.trace.seen.add(where, "a file without a name")
+	}
+	if strings.Contains(args, "O_RDWR") {
+		p.writable[descriptor(result)] = true
+	}
+}
+
+// mapped finds memory that is shared with a file, or with other processes. What
+// is mapped to be read only can be made writable later if its file was opened so.
+func (p *tracee) mapped(where, args string) {
+	if !strings.Contains(args, "MAP_SHARED") {
+		return
+	}
+	file := descriptor(args[strings.Index(args, "MAP_SHARED"):])
+	switch {
+	case strings.Contains(args, "MAP_ANONYMOUS") && strings.Contains(args, "PROT_WRITE"):
+		p.trace.seen.add(where, "memory shared with children")
+	case file == "/secretmem": // memfd_secret: nobody else can map it, or read it
+	case (strings.Contains(args, "PROT_WRITE") || p.writable[file]) && !p.trace.Shares(file):
+		p.trace.seen.add(where, "writable memory shared with "+file)
+	}
+}
+
+var (
+	unreadable = regexp.MustCompile(`iov_base=0x|msg_iov=0x|^\d+[^,]*, 0x`)
+	fdArg      = regexp.MustCompile(`\d<((?:\\x[0-9a-f]{2})+)`)
+	inetArg    = regexp.MustCompile(`sin6?_port=htons\((\d+)\)[^"]*"([^"]*)"`)
+	unixArg    = regexp.MustCompile(`sun_path=(@?)"([^"]*)"`)
+)
+
+// quoted are the bytes of all strings among the arguments, in order; nothing
+// separates them, as nothing separates the parts of a vector. It fails if
+// strace has left some out.
+func quoted(args string) (out []byte, err error) {
+	for {
+		_, rest, ok := strings.Cut(args, `"`)
+		if !ok {
+			return out, nil
+		}
+		var text string
+		text, args, ok = strings.Cut(rest, `"`)
+		b, err := unhex(text)
+		switch {
+		case !ok || err != nil:
+			return nil, errors.New("a string is not in the expected form")
+		case strings.HasPrefix(args, "..."):
+			return nil, errors.New("strace has cut a string short")
+		}
+		out = append(out, b...)
+	}
+}
+
+// first is the first string among the arguments.
+func first(args string) string {
+	if parts := strings.SplitN(args, `"`, 3); len(parts) == 3 {
+		return plain(parts[1])
+	}
+	return ""
+}
+
+// descriptor is what the first file descriptor in text stands for: a path,
+// "socket:[INODE]", "pipe:[INODE]".
+func descriptor(text string) string {
+	if m := fdArg.FindStringSubmatch(text); m != nil {
+		return plain(m[1])
+	}
+	return ""
+}
+
+// place is where a call acts, for people.
+func place(args string) string {
+	if d := descriptor(args); d != "" {
+		return d
+	}
+	return first(args)
+}
+
+// address is where a call with a socket address goes, "" if it has none that
+// leads anywhere.
+func address(args string) string {
+	if m := inetArg.FindStringSubmatch(args); m != nil {
+		return net.JoinHostPort(plain(m[2]), m[1])
+	}
+	if m := unixArg.FindStringSubmatch(args); m != nil {
+		return m[1] + plain(m[2])
+	}
+	return ""
+}
+
+// unhex decodes \x61\x62\x63.
+func unhex(s string) ([]byte, error) { return hex.DecodeString(strings.ReplaceAll(s, `\x`, "")) }
+
+// plain is unhex for names.
+func plain(s string) string {
+	b, err := unhex(s)
+	if err != nil {
+		return s
+	}
+	return string(b)
+}
