@@ -1,0 +1,60 @@
+package harden
+
+import "fmt"
+
+// What a Buffer's memory is.
+const (
+	memfdSecret = "memfd_secret" // not even the kernel maps it, so root's debugger does not see it
+	mlocked     = "mlock"        // neither swapped nor dumped
+	unlocked    = "unlocked"     // may be swapped
+)
+
+// maxBuffer bounds a Buffer: a key of any kind is a few KiB, and locked memory is scarce.
+const maxBuffer = 1 << 20
+
+// A Buffer is memory outside the Go heap for one secret. It stays until Close;
+// no finalizer takes it back.
+type Buffer struct {
+	pages  []byte // whole pages; nil when closed
+	size   int    // what was asked for
+	memory string
+	gap    string // why it is no better, and what it would take; "" for memfd_secret
+	free   func(pages []byte) error
+}
+
+// NewBuffer returns a Buffer of a size in bytes, from 1 to 1 MiB, all zero. If
+// no locked memory is to be had it uses what there is: Process reports it.
+func NewBuffer(size int) (*Buffer, error) {
+	if size < 1 || size > maxBuffer {
+		return nil, fmt.Errorf("memory for a secret of %d bytes: want 1 to %d", size, maxBuffer)
+	}
+	return newBuffer(size)
+}
+
+// Bytes is the memory itself, or nil after Close. It must not be used after
+// Close, nor be handed to crypto/ed25519 as a private key (which crashes on
+// memory outside the heap).
+func (b *Buffer) Bytes() []byte {
+	if b.pages == nil {
+		return nil
+	}
+	return b.pages[:b.size:b.size]
+}
+
+// Memory is what the Buffer lies in: "memfd_secret", "mlock" or "unlocked".
+func (b *Buffer) Memory() string { return b.memory }
+
+// Close wipes the memory and gives it back. It may be called twice, but not
+// while another call on the Buffer is under way.
+func (b *Buffer) Close() error {
+	pages := b.pages
+	if pages == nil {
+		return nil
+	}
+	b.pages = nil
+	clear(pages)
+	if err := b.free(pages); err != nil {
+		return fmt.Errorf("giving back the memory of a secret, which is wiped: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+// Package harden makes a process hard to look into, keeps secrets in memory
+// that is neither swapped nor dumped, and reports what the kernel would not
+// give. A library never hardens its process: main does.
+package harden
+
+import (
+	"fmt"
+	"runtime"
+)
+
+// A Report says what holds of this process, read back from the kernel.
+type Report struct {
+	Dumpable bool     `json:"dumpable"`  // can processes of the same user read its memory?
+	CoreSize uint64   `json:"core_size"` // RLIMIT_CORE in bytes
+	Erases   bool     `json:"erases"`    // does Do erase what f leaves behind?
+	Memory   string   `json:"memory"`    // where a Buffer lies: "memfd_secret", "mlock" or "unlocked"
+	Gaps     []string `json:"gaps"`      // what could not be had, and what it would take, a sentence each
+}
+
+// Process hardens this process and reads back what holds. Call it before any
+// secret is in memory, and again after each exec, which undoes it. It may be
+// called twice.
+func Process() Report {
+	r := Report{Erases: Erases()}
+	r.Dumpable, r.CoreSize, r.Gaps = protect()
+	if !r.Erases {
+		r.Gaps = append(r.Gaps, eraseGap())
+	}
+	var gap string
+	if r.Memory, gap = tryBuffer(); gap != "" {
+		r.Gaps = append(r.Gaps, gap)
+	}
+	return r
+}
+
+func eraseGap() string {
+	if !canErase {
+		return fmt.Sprintf("memory is not erased after use: Go erases it on Linux on amd64 and arm64 only, and this is %s on %s", runtime.GOOS, runtime.GOARCH)
+	}
+	return "memory is not erased after use: built without GOEXPERIMENT=runtimesecret; `make` builds with it"
+}
+
+// tryBuffer makes a Buffer to see what one will be on this machine.
+func tryBuffer() (memory, gap string) {
+	b, err := NewBuffer(1)
+	if err != nil {
+		return "none", "there is no memory for keys: " + err.Error()
+	}
+	defer b.Close()
+	return b.memory, b.gap
+}
