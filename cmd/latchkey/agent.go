@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/latchkey/latchkey/internal/harden"
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/workspace"
+)
+
+// daemonGCPercent keeps the daemon small: it is there all day and works for
+// moments, so collecting more often costs nothing that anyone sees.
+const daemonGCPercent = 20
+
+// A logForm is how the daemon writes its log.
+type logForm string
+
+const (
+	logText logForm = "text"
+	logJSON logForm = "json"
+)
+
+func (p *program) agentCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "agent",
+		Usage: "run the workspace daemon: an ssh-agent with your keys",
+		Description: `It stays in the foreground and serves an ssh-agent on one socket, see "latchkey env".
+A private key is fetched from the server when something asks for a signature, kept in
+locked memory, and forgotten again. SIGUSR1 forgets all keys at once.
+
+The workspace token comes from --token-file, else from the file LATCHKEY_TOKEN_FILE, else
+from the systemd credential latchkey-token, else from LATCHKEY_TOKEN, out of which the
+daemon takes it: /proc/PID/environ does not show it. The server's address and certificate
+come from --url and --ca-file, else from the credentials latchkey-url and latchkey-ca, else
+from LATCHKEY_URL and LATCHKEY_CA_FILE. The sockets are in LATCHKEY_RUNTIME_DIR, else in
+$XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "url", Usage: "the key server's `URL`"},
+			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},
+			&cli.PathFlag{Name: "ca-file", Usage: "trust the certificates in `FILE` only (PEM)"},
+			&cli.DurationFlag{Name: "idle", Value: sshagent.DefaultIdle, Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
+			&cli.GenericFlag{Name: "log", Value: &choice[logForm]{value: logText, choices: []logForm{logText, logJSON}}, Usage: "write the log to stderr as `FORM`: text or json"},
+		},
+		Action: func(c *cli.Context) error { return explainWorkspace(p.agent(c)) },
+	}
+}
+
+// agent runs the daemon until a signal ends it.
+func (p *program) agent(c *cli.Context) error {
+	// First of all: what follows reads the token.
+	report := harden.Process()
+	token, err := workspace.TakeToken()
+	if err != nil {
+		return err
+	}
+	debug.SetGCPercent(daemonGCPercent)
+	log := p.logger(chosen[logForm](c, "log"))
+	slog.SetDefault(log) // for what packages of others log
+	if c.Duration("idle") < 0 {
+		return usagef("--idle %s: want 0 or more", c.Duration("idle"))
+	}
+	dir, err := workspace.RuntimeDir(os.Getenv)
+	if err != nil {
+		return err
+	}
+	credentials, err := workspace.LoadCredentials(workspace.CredentialsConfig{
+		URL: c.String("url"), TokenFile: c.Path("token-file"), CAFile: c.Path("ca-file"),
+		Token: token, Getenv: os.Getenv,
+	})
+	if err != nil {
+		return err
+	}
+	defer credentials.Close()
+	client, err := credentials.Client()
+	if err != nil {
+		return err
+	}
+	for _, gap := range report.Gaps {
+		log.Warn("not protected", "gap", gap)
+	}
+	d := workspace.NewDaemon(workspace.Config{
+		Dir: dir, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
+		Process: report, Version: version(), Log: log,
+		Ready: func(socket string) { log.Info("ready", "socket", socket, "token", credentials.From) },
+	})
+	ctx, stop := onSignals(c.Context, d.Forget)
+	defer stop()
+	return d.Run(ctx)
+}
+
+func (p *program) logger(form logForm) *slog.Logger {
+	if form == logJSON {
+		return slog.New(slog.NewJSONHandler(p.stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(p.stderr, nil))
+}
+
+// onSignals returns a context that the first SIGTERM, SIGINT or SIGHUP ends; the
+// second one ends the process at once. SIGUSR1 calls forget.
+func onSignals(ctx context.Context, forget func()) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ending, forgetting := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(ending, syscall.SIGTERM, syscall.SIGINT)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(ending, syscall.SIGHUP)
+	}
+	signal.Notify(forgetting, syscall.SIGUSR1)
+	stopped, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-forgetting:
+				forget()
+			case s := <-ending:
+				if ctx.Err() != nil {
+					os.Exit(128 + int(s.(syscall.Signal)))
+				}
+				cancel()
+			case <-stopped:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ending)
+		signal.Stop(forgetting)
+		close(stopped)
+		<-done
+		cancel()
+	}
+}
+
+// explainWorkspace adds to an error of package workspace what the user can do.
+func explainWorkspace(err error) error {
+	var said *hintedError
+	var problem *workspace.Problem
+	switch {
+	case err == nil || errors.As(err, &said):
+		return err
+	case errors.As(err, &problem):
+		return withHint(err, problem.Hint)
+	case errors.Is(err, workspace.ErrNoToken):
+		return withHint(err, `"latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE`)
+	case errors.Is(err, api.ErrUnauthenticated), errors.Is(err, api.ErrForbidden):
+		return withHint(err, fmt.Sprintf("was it revoked, has it expired, or was the workspace deleted? a new one: %q", "latchkey workspace create NAME"))
+	}
+	return err
+}

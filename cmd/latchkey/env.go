@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/latchkey/latchkey/workspace"
+)
+
+// A shell is a shell that env can speak to.
+type shell string
+
+const (
+	shellSh   shell = "sh"
+	shellBash shell = "bash"
+	shellZsh  shell = "zsh"
+	shellFish shell = "fish"
+)
+
+func (p *program) envCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "env",
+		Usage: "print the variables that make git and ssh use the workspace daemon",
+		Description: `For sh, bash and zsh:  eval "$(latchkey env)"
+For fish:              latchkey env | source
+
+It sets SSH_AUTH_SOCK, GIT_SSH_COMMAND and GIT_SSH_VARIANT. The daemon need not run yet.`,
+		Flags: []cli.Flag{
+			&cli.GenericFlag{Name: "shell", Value: &choice[shell]{choices: []shell{shellSh, shellBash, shellZsh, shellFish}}, Usage: "print for `SHELL`: sh, bash, zsh or fish; else for $SHELL"},
+		},
+		Action: func(c *cli.Context) error { return explainWorkspace(p.env(chosen[shell](c, "shell"))) },
+	}
+}
+
+func (p *program) env(s shell) error {
+	if s == "" {
+		var err error
+		if s, err = shellOf(os.Getenv("SHELL")); err != nil {
+			return err
+		}
+	}
+	dir, err := workspace.RuntimeDir(os.Getenv)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the path of latchkey: %w", err)
+	}
+	for _, v := range [][2]string{
+		{"SSH_AUTH_SOCK", workspace.AgentSocket(dir)},
+		{"GIT_SSH_COMMAND", gitSSHCommand(self)},
+		// Else git runs the helper with -G first, to learn whose options it takes.
+		{"GIT_SSH_VARIANT", "ssh"},
+	} {
+		if err := p.print("%s\n", s.export(v[0], v[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gitSSHCommand is the helper's command line, which git gives to sh.
+func gitSSHCommand(latchkey string) string { return shellSh.quote(latchkey) + " gitssh --" }
+
+// shellOf is the shell that a path such as $SHELL names. What is not known is
+// taken for a shell of the family of sh, bar those that surely are not.
+func shellOf(path string) (shell, error) {
+	switch name := filepath.Base(path); name {
+	case "fish":
+		return shellFish, nil
+	case "csh", "tcsh", "nu", "pwsh", "elvish", "xonsh":
+		return "", withHint(fmt.Errorf("printing variables for %s: it is not one of sh, bash, zsh, fish", name), `"latchkey env --shell sh" shows what to set`)
+	}
+	return shellSh, nil
+}
+
+// export is the command that sets an environment variable.
+func (s shell) export(name, value string) string {
+	if s == shellFish {
+		return "set -gx " + name + " " + s.quote(value) + ";"
+	}
+	return "export " + name + "=" + s.quote(value) + ";"
+}
+
+// quote makes one word of any text. Between single quotes sh knows no escape at
+// all (POSIX.1 2.2.2); fish knows \\ and \'.
+func (s shell) quote(text string) string {
+	if s == shellFish {
+		text = strings.ReplaceAll(text, `\`, `\\`)
+		return "'" + strings.ReplaceAll(text, `'`, `\'`) + "'"
+	}
+	return "'" + strings.ReplaceAll(text, `'`, `'\''`) + "'"
+}

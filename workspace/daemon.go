@@ -1,0 +1,152 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/harden"
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
+)
+
+const (
+	startTimeout    = 5 * time.Second // for the server's first answer
+	shutdownTimeout = 5 * time.Second // for signatures under way
+)
+
+// A Config is what a [Daemon] runs with.
+type Config struct {
+	Dir      string        // the runtime directory, made if there is none
+	Client   *api.Client   // speaks for the workspace
+	Idle     time.Duration // how long a private key is kept after its last use; 0: not at all
+	Upstream string        // the socket of the user's own agent, if any: its keys come after ours
+	Process  harden.Report // what holds of this process, for the status
+	Version  string        // of this program, for the status
+	Log      *slog.Logger  // nil: no log
+	Ready    func(agentSocket string)
+}
+
+// A Daemon is the workspace daemon: an ssh-agent on one socket, its status on
+// another.
+type Daemon struct {
+	config  Config
+	log     *slog.Logger
+	source  *Source
+	agent   *sshagent.Server
+	started time.Time
+}
+
+// NewDaemon returns a Daemon; Run starts it.
+func NewDaemon(c Config) *Daemon {
+	d := &Daemon{config: c, log: c.Log, started: time.Now()}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	d.source = NewSource(c.Client, d.log)
+	d.agent = &sshagent.Server{Source: d.source, Idle: c.Idle, Log: d.log}
+	if up := c.Upstream; up != "" && !sameFile(up, AgentSocket(c.Dir)) {
+		d.agent.Upstreams = []sshagent.Upstream{{Name: "SSH_AUTH_SOCK", Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", up)
+		}}}
+	}
+	// A workspace that the server has refused keeps nothing of what it had.
+	d.source.refused = d.agent.Forget
+	return d
+}
+
+// Forget wipes every private key; the next signature fetches again.
+func (d *Daemon) Forget() { d.agent.Forget() }
+
+// Run serves until ctx ends. It fails if another daemon lives, if the directory
+// cannot be trusted, and if the server refuses the token; a server that is away
+// is no failure, for a workspace must start without it. On return all private
+// keys are wiped and the sockets are gone.
+func (d *Daemon) Run(ctx context.Context) error {
+	if err := MakeRuntimeDir(d.config.Dir); err != nil {
+		return err
+	}
+	agent, err := sshagent.Listen(AgentSocket(d.config.Dir))
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	control, err := sshagent.Listen(ControlSocket(d.config.Dir))
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	if err := d.meetServer(ctx); err != nil {
+		return err
+	}
+	status := &http.Server{
+		Handler:           d.control(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- d.agent.Serve(agent) }()
+	go func() { ended <- status.Serve(control) }()
+	if d.config.Ready != nil {
+		d.config.Ready(AgentSocket(d.config.Dir))
+	}
+	running := 2
+	select {
+	case <-ctx.Done():
+		d.log.Info("stopping")
+	case err = <-ended:
+		running--
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	errs := []error{serveError(err), d.agent.Shutdown(stopping), status.Shutdown(stopping)}
+	for range running {
+		errs = append(errs, serveError(<-ended))
+	}
+	d.config.Client.Close()
+	return errors.Join(errs...)
+}
+
+// meetServer asks whom the token speaks for, and which keys there are to offer.
+func (d *Daemon) meetServer(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	self, err := d.config.Client.Self(ctx)
+	var keys []sshagent.Key
+	if err == nil {
+		keys, err = d.source.Keys(ctx)
+	}
+	switch {
+	case isRefusal(err):
+		return fmt.Errorf("%s refuses the workspace token: %w", d.config.Client.URL(), err)
+	case err != nil:
+		d.log.Warn("starting without the server: keys will be there when it is", "url", d.config.Client.URL(), "err", err)
+	default:
+		d.log.Info("the server knows this workspace", "url", d.config.Client.URL(), "user", self.User.Name, "workspace", self.Workspace.Name, "keys", len(keys))
+	}
+	return nil
+}
+
+func serveError(err error) error {
+	if errors.Is(err, sshagent.ErrServerClosed) || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// sameFile reports whether two paths name one file, or are one path: the socket
+// need not exist yet.
+func sameFile(a, b string) bool {
+	if a == b {
+		return true
+	}
+	ai, aerr := os.Stat(a)
+	bi, berr := os.Stat(b)
+	return aerr == nil && berr == nil && os.SameFile(ai, bi)
+}

@@ -1,0 +1,198 @@
+package workspace
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/latchkey/latchkey/internal/harden"
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
+)
+
+// How long the server may take. A client whose user's own keys must get their
+// try is waiting, so a list that was had before is used early.
+const (
+	listTimeout      = 10 * time.Second
+	knownListTimeout = 2 * time.Second
+	fetchTimeout     = 10 * time.Second
+)
+
+// A Source offers the keys that the server lists for the workspace.
+//
+// Each listing asks the server, so that a rotation, or a token that was revoked,
+// counts at once; listings that come together share one request. If the server
+// is away, the keys it listed last are offered still: one whose private key is
+// held can sign, and for one whose key is not, ssh goes on to the user's own
+// keys. If the server refuses the workspace, nothing is offered any more.
+type Source struct {
+	client *api.Client
+	log    *slog.Logger
+
+	lists singleflight.Group
+	held  atomic.Int64
+
+	mu      sync.Mutex
+	known   []sshagent.Key // as listed last
+	err     error          // of the last request
+	refused func()
+}
+
+var _ sshagent.Source = (*Source)(nil)
+
+// NewSource returns a Source that asks with client. log may be nil.
+func NewSource(client *api.Client, log *slog.Logger) *Source {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Source{client: client, log: log}
+}
+
+// Held is how many private keys are in memory: fetched, and not yet wiped with
+// all that their use has left behind.
+func (s *Source) Held() int { return int(s.held.Load()) }
+
+// Keys lists the public keys that the server offers, in its order.
+func (s *Source) Keys(ctx context.Context) ([]sshagent.Key, error) {
+	// The request goes on if the caller who began it leaves: others wait for it.
+	shared := context.WithoutCancel(ctx)
+	done := s.lists.DoChan("", func() (any, error) { return s.list(shared) })
+	select {
+	case r := <-done:
+		keys, _ := r.Val.([]sshagent.Key)
+		return keys, r.Err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("listing keys: %w", ctx.Err())
+	}
+}
+
+func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
+	s.mu.Lock()
+	known := s.known
+	s.mu.Unlock()
+	timeout := listTimeout
+	if known != nil {
+		timeout = knownListTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	offered, err := s.client.OfferedKeys(ctx)
+	if err := s.note(err); err != nil {
+		if known != nil && !isRefusal(err) {
+			s.log.Warn("offering the keys listed last: the server is away", "err", err)
+			return known, nil
+		}
+		return nil, fmt.Errorf("listing keys: %w", err)
+	}
+	keys := make([]sshagent.Key, 0, len(offered))
+	for _, k := range offered {
+		public, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey))
+		if err != nil {
+			s.log.Warn("left out a key that the server lists", "name", k.Name, "generation", k.Generation, "err", err)
+			continue
+		}
+		keys = append(keys, sshagent.Key{Public: public, Comment: comment})
+	}
+	s.mu.Lock()
+	s.known = keys
+	s.mu.Unlock()
+	return keys, nil
+}
+
+// Signer fetches a private key.
+func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Signer, error) {
+	fingerprint := ssh.FingerprintSHA256(public)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	der, err := s.fetch(ctx, fingerprint)
+	if err != nil {
+		s.log.Warn("private key not fetched", "key", fingerprint, "err", err)
+		return nil, fmt.Errorf("fetching the private key %s: %w", fingerprint, err)
+	}
+	s.held.Add(1)
+	signer := &signer{public: public, der: der, closed: func() {
+		harden.Collect()
+		s.held.Add(-1)
+		s.log.Info("private key forgotten", "key", fingerprint)
+	}}
+	// The server, or who stands in for it, may have sent another key.
+	if err := signer.check(); err != nil {
+		return nil, errors.Join(fmt.Errorf("fetching the private key %s: %w", fingerprint, err), signer.Close())
+	}
+	s.log.Info("private key fetched", "key", fingerprint, "memory", der.Memory())
+	return signer, nil
+}
+
+// fetch returns a private key as PKCS #8. The answer is read and kept by
+// goroutines of net/http, outside of harden.Do; it is sealed.
+func (s *Source) fetch(ctx context.Context, fingerprint string) (der *harden.Buffer, err error) {
+	var recipient *api.Recipient
+	var request api.FetchKeyRequest
+	harden.Do(func() {
+		if recipient, err = api.NewRecipient(); err == nil {
+			request = api.FetchKeyRequest{Fingerprint: fingerprint, Recipient: recipient.PublicKey()}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := s.client.FetchKey(ctx, request)
+	if err := s.note(err); err != nil {
+		return nil, err
+	}
+	if len(sealed) > api.MaxSealed {
+		return nil, fmt.Errorf("the server sent %d bytes: %w", len(sealed), api.ErrTooLarge)
+	}
+	harden.Do(func() { der, err = open(recipient, fingerprint, sealed) })
+	return der, err
+}
+
+func open(recipient *api.Recipient, fingerprint string, sealed []byte) (*harden.Buffer, error) {
+	plain, err := recipient.Open(fingerprint, sealed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	b, err := harden.NewBuffer(len(plain))
+	if err != nil {
+		return nil, err
+	}
+	copy(b.Bytes(), plain)
+	return b, nil
+}
+
+// note remembers how a request ended, and acts on a refusal.
+func (s *Source) note(err error) error {
+	s.mu.Lock()
+	s.err = err
+	refused := s.refused
+	if isRefusal(err) {
+		s.known = nil
+	} else {
+		refused = nil
+	}
+	s.mu.Unlock()
+	if refused != nil {
+		refused()
+	}
+	return err
+}
+
+// isRefusal reports whether the server has said that the workspace may not have
+// keys, rather than that it can't answer now.
+func isRefusal(err error) bool {
+	return errors.Is(err, api.ErrUnauthenticated) || errors.Is(err, api.ErrForbidden)
+}
+
+// samePublic compares the wire forms of two public keys.
+func samePublic(a, b ssh.PublicKey) bool {
+	return subtle.ConstantTimeCompare(a.Marshal(), b.Marshal()) == 1
+}

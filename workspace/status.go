@@ -1,0 +1,125 @@
+package workspace
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/internal/harden"
+)
+
+// A State is what a workspace daemon says of itself.
+type State struct {
+	PID         int        `json:"pid"`
+	Version     string     `json:"version"`
+	Started     time.Time  `json:"started"`
+	Socket      string     `json:"socket"` // the ssh-agent's
+	Server      string     `json:"server"` // its URL
+	ServerError string     `json:"server_error,omitempty"`
+	User        string     `json:"user,omitempty"` // "" if the server could not be asked
+	Workspace   string     `json:"workspace,omitempty"`
+	Keys        []StateKey `json:"keys"` // on offer now
+	Held        int        `json:"held"` // private keys in memory now
+	IdleSeconds float64    `json:"idle_seconds"`
+
+	// Process is what protects the daemon's memory, and what does not.
+	Process harden.Report `json:"process"`
+}
+
+// A StateKey is a public key on offer.
+type StateKey struct {
+	Fingerprint string `json:"fingerprint"`
+	Type        string `json:"type"` // as on the wire: "ssh-ed25519"
+	Comment     string `json:"comment"`
+}
+
+const (
+	probeTimeout = 3 * time.Second // for the server, while a status is asked for
+	maxState     = 1 << 20         // bytes of an answer
+)
+
+// Status asks the daemon of a runtime directory for its state. The error is
+// fs.ErrNotExist or syscall.ECONNREFUSED if none runs there.
+func Status(ctx context.Context, dir string) (State, error) {
+	var s State
+	if err := CheckRuntimeDir(dir); err != nil {
+		return s, fmt.Errorf("asking the workspace daemon: %w", err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", ControlSocket(dir))
+	}}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon/status", nil)
+	if err != nil {
+		return s, fmt.Errorf("asking the workspace daemon: %w", err)
+	}
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		return s, fmt.Errorf("asking the workspace daemon: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("asking the workspace daemon: it answered %s", answer.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxState)).Decode(&s); err != nil {
+		return s, fmt.Errorf("asking the workspace daemon: %w", err)
+	}
+	return s, nil
+}
+
+// NotRunning reports whether an error of [Status] says that no daemon runs.
+func NotRunning(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// control serves the control socket. Who may connect is the listener's affair.
+func (d *Daemon) control() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(d.state(r.Context())); err != nil {
+			d.log.Warn("status not delivered", "err", err)
+		}
+	})
+	return mux
+}
+
+// state asks the server, so that what it says of it holds now.
+func (d *Daemon) state(ctx context.Context) State {
+	s := State{
+		PID:         os.Getpid(),
+		Version:     d.config.Version,
+		Started:     d.started,
+		Socket:      AgentSocket(d.config.Dir),
+		Server:      d.config.Client.URL(),
+		Keys:        []StateKey{},
+		Held:        d.source.Held(),
+		IdleSeconds: d.config.Idle.Seconds(),
+		Process:     d.config.Process,
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	self, err := d.config.Client.Self(ctx)
+	if err == nil {
+		s.User, s.Workspace = self.User.Name, self.Workspace.Name
+	}
+	keys, keysErr := d.source.Keys(ctx)
+	for _, k := range keys {
+		s.Keys = append(s.Keys, StateKey{ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment})
+	}
+	if err = cmp.Or(err, keysErr); err != nil {
+		s.ServerError = err.Error()
+	}
+	return s
+}
