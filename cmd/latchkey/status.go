@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/workspace"
+)
+
+func (p *program) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show your login, and the workspace daemon",
+		Description: `Asks the server whether the login is good, and the daemon what protects the keys it
+holds. Exits with 1 if something that should work does not.`,
+		Flags:  []cli.Flag{jsonFlag()},
+		Action: p.status,
+	}
+}
+
+// statusTimeout is how long the status waits for the server, and for the daemon.
+const statusTimeout = 5 * time.Second
+
+// A statusReport is the form of "latchkey status --json".
+type statusReport struct {
+	Login  *loginStatus     `json:"login"`  // null: not logged in
+	Daemon *workspace.State `json:"daemon"` // null: not running
+
+	loginErr, daemonErr error
+}
+
+type loginStatus struct {
+	URL       string   `json:"url"`
+	From      string   `json:"from"` // a file or a variable
+	Reachable bool     `json:"reachable"`
+	User      string   `json:"user,omitempty"`
+	Role      api.Role `json:"role,omitempty"`
+	Key       *api.Key `json:"key"` // the default one; null if there is none
+	Error     string   `json:"error,omitempty"`
+}
+
+func (p *program) status(c *cli.Context) error {
+	var r statusReport
+	r.Login, r.loginErr = p.loginStatus(c.Context)
+	r.Daemon, r.daemonErr = daemonStatus(c.Context)
+	if err := p.showStatus(r, c.Bool("json")); err != nil {
+		return err
+	}
+	return r.problem()
+}
+
+func (p *program) showStatus(r statusReport, asJSON bool) error {
+	if asJSON {
+		return p.json(r)
+	}
+	return p.details(append(r.loginRows(), r.daemonRows()...))
+}
+
+// problem is what does not work, nil if all does. Somebody who only runs a
+// daemon need not be logged in, nor the other way round.
+func (r statusReport) problem() error {
+	loggedOut := errors.Is(r.loginErr, errNoLogin)
+	switch {
+	case r.loginErr != nil && !(loggedOut && r.Daemon != nil):
+		return r.loginErr
+	case r.daemonErr != nil && !workspace.NotRunning(r.daemonErr):
+		return explainWorkspace(r.daemonErr)
+	case r.Daemon != nil && r.Daemon.ServerError != "":
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), "the daemon's log says more; its server is "+r.Daemon.Server)
+	}
+	return nil
+}
+
+// loginStatus is nil if there is no login.
+func (p *program) loginStatus(ctx context.Context) (*loginStatus, error) {
+	s, err := p.session()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	st := &loginStatus{URL: s.URL(), From: s.login.from, User: s.login.User}
+	u, err := s.User(ctx, api.Me)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("the key server at %s did not answer in %s: %w", s.URL(), span(statusTimeout), api.ErrUnavailable)
+	}
+	// An answer with an error is an answer.
+	st.Reachable = err == nil || errors.As(err, new(*api.Error))
+	if err != nil {
+		st.Error = err.Error()
+		return st, explain(err, s.login)
+	}
+	st.User, st.Role = u.Name, u.Role
+	k, err := s.Key(ctx, api.Me, api.DefaultKey)
+	switch {
+	case err == nil:
+		st.Key = &k
+	case !errors.Is(err, api.ErrNotFound):
+		st.Error = err.Error()
+		return st, explain(err, s.login)
+	}
+	return st, nil
+}
+
+func daemonStatus(ctx context.Context) (*workspace.State, error) {
+	dir, err := workspace.RuntimeDir(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	s, err := workspace.Status(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+func (r statusReport) loginRows() [][]string {
+	if r.Login == nil {
+		return [][]string{{"login", "none"}}
+	}
+	l := r.Login
+	rows := [][]string{{"server", l.URL + ", " + reachability(l.Reachable, l.Error)}}
+	switch {
+	case l.Role != "":
+		rows = append(rows, []string{"user", fmt.Sprintf("%s (%s), by %s", l.User, l.Role, l.From)})
+	case l.User != "":
+		rows = append(rows, []string{"user", fmt.Sprintf("%s, by %s", l.User, l.From)})
+	}
+	if l.Key != nil {
+		rows = append(rows, []string{"key", fmt.Sprintf("%s %s, generation %d", l.Key.Name, l.Key.Fingerprint, l.Key.Generation)})
+	} else if l.Error == "" {
+		rows = append(rows, []string{"key", "there is none of the name " + api.DefaultKey})
+	}
+	return rows
+}
+
+func reachability(reachable bool, problem string) string {
+	switch {
+	case !reachable:
+		return "not reachable"
+	case problem != "":
+		return "refuses the login"
+	}
+	return "reachable"
+}
+
+func (r statusReport) daemonRows() [][]string {
+	d := r.Daemon
+	if d == nil {
+		return [][]string{{"daemon", "not running"}}
+	}
+	rows := [][]string{
+		{"daemon", fmt.Sprintf("running since %s, process %d", d.Started.Local().Format("2006-01-02 15:04"), d.PID)},
+		{"  socket", d.Socket + used(d.Socket)},
+		{"  server", d.Server + ", " + reachability(d.ServerError == "" || d.User != "", d.ServerError)},
+	}
+	if d.User != "" {
+		rows = append(rows, []string{"  workspace", fmt.Sprintf("%s of %s", d.Workspace, d.User)})
+	}
+	for _, k := range d.Keys {
+		rows = append(rows, []string{"  key", strings.TrimSpace(k.Fingerprint + " " + k.Comment)})
+	}
+	held := fmt.Sprintf("%s in memory (%s), forgotten after %gs", plural(d.Held, "private key"), d.Process.Memory, d.IdleSeconds)
+	rows = append(rows, []string{"  held", held})
+	for _, gap := range d.Process.Gaps {
+		rows = append(rows, []string{"  unprotected", gap})
+	}
+	return rows
+}
+
+// used says whether programs that are started here will find the socket.
+func used(socket string) string {
+	if os.Getenv("SSH_AUTH_SOCK") == socket || strings.Contains(os.Getenv("GIT_SSH_COMMAND"), "gitssh") {
+		return ""
+	}
+	return ` (not in use here: eval "$(latchkey env)")`
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+func (p *program) workspaceCommand() *cli.Command {
+	return &cli.Command{
+		Name:    "workspace",
+		Aliases: []string{"ws"},
+		Usage:   "register workspaces, and give them tokens",
+		Subcommands: []*cli.Command{
+			{
+				Name: "create", Usage: "register a workspace and make its token", ArgsUsage: "NAME",
+				Description: `Prints the token with which the workspace's daemon fetches your key. Keep it from
+the workspace's other processes: a file of the daemon's own, or a systemd credential.
+
+  latchkey workspace create box --token-file box.token
+  latchkey workspace create box | ssh box 'umask 077; cat > .latchkey.token'`,
+				Flags:  []cli.Flag{tokenFileFlag(), expiresFlag("until the workspace is deleted"), userFlag(), jsonFlag()},
+				Action: p.asUser(p.workspaceCreate),
+			},
+			{
+				Name: "list", Aliases: []string{"ls"}, Usage: "list your workspaces",
+				Flags: []cli.Flag{jsonFlag(), userFlag()}, Action: p.asUser(p.workspaceList),
+			},
+			{
+				Name: "delete", Aliases: []string{"rm"}, Usage: "delete a workspace and its tokens", ArgsUsage: "NAME",
+				Flags: []cli.Flag{yesFlag(), userFlag()}, Action: p.asUser(p.workspaceDelete),
+			},
+			p.workspaceTokenCommand(),
+		},
+	}
+}
+
+func (p *program) workspaceCreate(c *cli.Context, s *session) error {
+	file, err := tokenFile(c.Path("token-file"))
+	if err != nil {
+		return err
+	}
+	defer file.abandon()
+	created, err := s.CreateWorkspace(c.Context, c.String("user"), api.CreateWorkspaceRequest{
+		Name: c.Args().First(), ExpiresInSeconds: seconds(c, "expires"),
+	})
+	if errors.Is(err, api.ErrConflict) {
+		return withHint(err, fmt.Sprintf(`"latchkey workspace token create %s" makes it a further token`, c.Args().First()))
+	}
+	if err != nil {
+		return err
+	}
+	if err := p.handOver(&created.Token, file); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return p.json(created)
+	}
+	p.note("the workspace %s is registered; in it, run: %s", created.Name, agentLine(s, c.Path("token-file")))
+	return p.printToken(created.Token)
+}
+
+// agentLine is how to start the daemon with a token.
+func agentLine(s *session, file string) string {
+	if file == "" {
+		file = "FILE"
+	}
+	line := "latchkey agent --url " + quoted(s.URL()) + " --token-file " + quoted(file)
+	if len(s.login.CA) > 0 {
+		line += " --ca-file FILE"
+	}
+	return line
+}
+
+// tokenFile begins the file that a token is to go to, before there is a token:
+// nil if path is "". It replaces a file only if that holds a token too.
+func tokenFile(path string) (*privateFile, error) {
+	if path == "" {
+		return nil, nil
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() || !holdsToken(path):
+		return nil, withHint(fmt.Errorf("%s is there already, and is no token file", path), "name another file, or remove this one")
+	}
+	f, err := createPrivate(path)
+	if err != nil {
+		return nil, withHint(err, "name a file in a directory that is there and that you may write to: "+quoted(filepath.Dir(path)))
+	}
+	return f, nil
+}
+
+// holdsToken reports whether a file holds nothing, or nothing but a token.
+func holdsToken(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b, err := readBounded(f, path, maxAnswer)
+	if err != nil {
+		return false
+	}
+	token := trimmed(b)
+	_, err = api.ParseToken(token)
+	return token == "" || err == nil
+}
+
+// handOver writes a new token to its file, if there is one, and takes it out of
+// what is printed.
+func (p *program) handOver(t *api.CreatedToken, file *privateFile) error {
+	if file == nil {
+		return nil
+	}
+	if err := file.commit([]byte(t.Token + "\n")); err != nil {
+		return withHint(fmt.Errorf("the token was made but could not be kept: %w", err), "make another: the one that is lost has the ID "+t.ID)
+	}
+	t.Token = ""
+	return nil
+}
+
+// printToken prints a token that went to no file.
+func (p *program) printToken(t api.CreatedToken) error {
+	if t.Token == "" {
+		return nil
+	}
+	return p.print("%s\n", t.Token)
+}
+
+func (p *program) workspaceList(c *cli.Context, s *session) error {
+	list, err := s.Workspaces(c.Context, c.String("user"))
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return jsonList(p, list)
+	}
+	var rows [][]string
+	for _, w := range list {
+		rows = append(rows, []string{w.Name, humane(w.CreatedAt, time.Now()), w.ID})
+	}
+	return p.table("NAME\tCREATED\tID", rows)
+}
+
+func (p *program) workspaceDelete(c *cli.Context, s *session) error {
+	name := c.Args().First()
+	what := fmt.Sprintf("the workspace %s is deleted; its daemon gets no key any more", name)
+	if err := p.confirm(c.Bool("yes"), what); err != nil {
+		return err
+	}
+	if err := s.noWorkspace(c.Context, s.DeleteWorkspace(c.Context, c.String("user"), name), c.String("user"), name); err != nil {
+		return err
+	}
+	p.note("the workspace %s is deleted", name)
+	return nil
+}
+
+// noWorkspace adds to an error the workspace that was probably meant.
+func (s *session) noWorkspace(ctx context.Context, err error, user, name string) error {
+	if !errors.Is(err, api.ErrNotFound) {
+		return err
+	}
+	list, lerr := s.Workspaces(ctx, user)
+	if lerr != nil {
+		return s.noUser(ctx, err, user)
+	}
+	var names []string
+	for _, w := range list {
+		names = append(names, w.Name)
+	}
+	return notFound(err, name, names, "latchkey workspace list")
+}
