@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+// The scripts are a few lines each: they ask "latchkey complete".
+var (
+	//go:embed completion/latchkey.bash
+	bashCompletion string
+	//go:embed completion/latchkey.zsh
+	zshCompletion string
+	//go:embed completion/latchkey.fish
+	fishCompletion string
+)
+
+func (p *program) completionCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "completion",
+		Usage:     "print a script that completes commands in your shell",
+		ArgsUsage: "bash|zsh|fish",
+		Description: `For good, in the shell's start-up file:
+
+  bash  source <(latchkey completion bash)
+  zsh   source <(latchkey completion zsh)            # behind compinit
+  fish  latchkey completion fish | source`,
+		Action: func(c *cli.Context) error {
+			switch shell := c.Args().First(); shell {
+			case "bash":
+				return p.print("%s", bashCompletion)
+			case "zsh":
+				return p.print("%s", zshCompletion)
+			case "fish":
+				return p.print("%s", fishCompletion)
+			default:
+				return withHint(usagef("completion: no script for %q", shell), "there are bash, zsh and fish")
+			}
+		},
+	}
+}
+
+// completeCommand answers the scripts: "latchkey complete -- WORD...", where
+// the last word is the one to complete, prints a candidate on each line, a tab,
+// and what it is. A line ":files" stands for all files.
+func (p *program) completeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "complete", Hidden: true, SkipFlagParsing: true, HideHelp: true, ArgsUsage: "-- WORD...",
+		Action: func(c *cli.Context) error {
+			words := c.Args().Slice()
+			if len(words) > 0 && words[0] == "--" {
+				words = words[1:]
+			}
+			if len(words) == 0 {
+				words = []string{""}
+			}
+			for _, cand := range p.candidates(c.Context, words) {
+				if err := p.print("%s\t%s\n", printable(cand.word), printable(cand.about)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+type candidate struct{ word, about string }
+
+const filesCandidate = ":files"
+
+// candidates is what may stand where the last word is.
+func (p *program) candidates(ctx context.Context, words []string) (list []candidate) {
+	typed := words[len(words)-1]
+	for _, c := range p.allCandidates(ctx, words[:len(words)-1], typed) {
+		if strings.HasPrefix(c.word, typed) || c.word == filesCandidate {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func (p *program) allCandidates(ctx context.Context, before []string, typed string) []candidate {
+	path := []*cli.Command{p.commands()}
+	cmd := path[0]
+	for len(cmd.Subcommands) > 0 {
+		if len(before) == 0 {
+			return commandCandidates(cmd, typed)
+		}
+		if cmd = cmd.Command(before[0]); cmd == nil {
+			return nil
+		}
+		path, before = append(path, cmd), before[1:]
+	}
+	if cmd.SkipFlagParsing {
+		return []candidate{{filesCandidate, ""}}
+	}
+	arguments, pending, flagsEnd := scan(cmd, before)
+	switch {
+	case pending != nil:
+		value, _ := unquoteUsage(pending)
+		return p.valueCandidates(ctx, value, path)
+	case strings.HasPrefix(typed, "-") && !flagsEnd:
+		return flagCandidates(cmd)
+	}
+	wanted := strings.Fields(cmd.ArgsUsage)
+	if arguments >= len(wanted) {
+		return nil
+	}
+	return p.valueCandidates(ctx, strings.Trim(wanted[arguments], "[]."), path)
+}
+
+// scan counts the arguments before the word to complete, and finds the flag
+// whose value it is, if any.
+func scan(cmd *cli.Command, before []string) (arguments int, pending cli.DocGenerationFlag, flagsEnd bool) {
+	for i := 0; i < len(before); i++ {
+		word := before[i]
+		switch flag := findFlag(cmd, word); {
+		case word == "--":
+			return arguments + len(before) - i - 1, nil, true
+		case flag != nil && flag.TakesValue() && i == len(before)-1:
+			return arguments, flag, false
+		case flag != nil && flag.TakesValue():
+			i++
+		case !strings.HasPrefix(word, "-") || word == "-":
+			arguments++
+		}
+	}
+	return arguments, nil, false
+}
+
+func commandCandidates(cmd *cli.Command, typed string) (list []candidate) {
+	for _, c := range cmd.Subcommands {
+		if !c.Hidden {
+			list = append(list, candidate{c.Name, c.Usage})
+		}
+	}
+	if strings.HasPrefix(typed, "-") {
+		list = append(list, candidate{"--help", "say more"})
+	}
+	return list
+}
+
+func flagCandidates(cmd *cli.Command) (list []candidate) {
+	for _, f := range cmd.Flags {
+		if flag, ok := f.(cli.DocGenerationFlag); ok {
+			_, usage := unquoteUsage(flag)
+			for _, name := range f.Names() {
+				list = append(list, candidate{dashed(name), usage})
+			}
+		}
+	}
+	return append(list, candidate{"--help", "say more"})
+}
+
+// completeTimeout bounds how long a key press waits for the server.
+const completeTimeout = time.Second
+
+// valueCandidates is what may stand for a placeholder of the usage, "FILE".
+func (p *program) valueCandidates(ctx context.Context, placeholder string, path []*cli.Command) (list []candidate) {
+	words := strings.Split(placeholder, "|")
+	switch {
+	case placeholder == "FILE" || placeholder == "FILE|-":
+		return []candidate{{filesCandidate, ""}}
+	case len(words) > 1:
+	case placeholder == "ALGORITHM":
+		words = newAlgorithm().all()
+	case placeholder == "ROLE":
+		words = newRole().all()
+	default:
+		words = p.knownNames(ctx, placeholder, path)
+	}
+	for _, w := range words {
+		list = append(list, candidate{w, ""})
+	}
+	return list
+}
+
+// knownNames asks the server for the names of what a command is about. Without
+// a login or an answer there are none: a key press is no place for errors.
+func (p *program) knownNames(ctx context.Context, placeholder string, path []*cli.Command) (names []string) {
+	about := placeholder
+	if placeholder == "NAME" {
+		about = strings.ToUpper(path[1].Name)
+	}
+	last := path[len(path)-1].Name
+	if last == "create" && about != "WORKSPACE" || last == "create" && placeholder == "NAME" {
+		return nil // a new name
+	}
+	s, err := p.session()
+	if err != nil {
+		return nil
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
+	defer cancel()
+	switch about {
+	case "KEY", "PUBLICKEY":
+		keys, _ := s.Keys(ctx, api.Me)
+		for _, k := range keys {
+			if k.ExpiresAt == nil {
+				names = append(names, k.Name)
+			}
+		}
+	case "WORKSPACE":
+		list, _ := s.Workspaces(ctx, api.Me)
+		for _, w := range list {
+			names = append(names, w.Name)
+		}
+	case "USER":
+		list, _ := s.Users(ctx)
+		for _, u := range list {
+			names = append(names, u.Name)
+		}
+	}
+	return names
+}
