@@ -135,7 +135,8 @@ type KeyStore interface {
 	// one of its name: ErrConflict otherwise, or if the user already has a
 	// key with the same fingerprint, ErrNotFound if there is no such name. The
 	// replaced generation gets oldExpires, or is removed if that is zero;
-	// generations that have expired at next.UpdatedAt are removed.
+	// generations of the name that have expired at next.UpdatedAt are removed
+	// and do not stand in the way of next.
 	RotateKey(ctx context.Context, next Key, oldExpires time.Time, e Event) error
 
 	// DeleteKey removes all generations of a name.
@@ -160,8 +161,8 @@ type WorkspaceStore interface {
 }
 
 type TokenStore interface {
-	// CreateToken stores a token. ErrNotFound if its user, or its workspace,
-	// is not there.
+	// CreateToken stores a token. ErrNotFound if its user, or its workspace
+	// among the user's, is not there; ErrConflict if its ID or hash is taken.
 	CreateToken(context.Context, Token, Event) error
 
 	// TokenByHash finds any token, also one that is revoked or has expired.

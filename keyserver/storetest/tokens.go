@@ -1,0 +1,90 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/latchkey/latchkey/keyserver"
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+var tokenTests = []test{
+	{"lists are by time and id, sessions and workspaces apart", listTokens},
+	{"a token needs its user and its workspace", tokenOwners},
+	{"what is taken is a conflict", takenToken},
+	{"a token is revoked once", revokeToken},
+}
+
+func (k *kit) addToken(t keyserver.Token) keyserver.Token {
+	k.Helper()
+	k.changes("CreateToken("+string(t.ID)+")", func(e keyserver.Event) error { return k.store.CreateToken(k.ctx, t, e) })
+	return t
+}
+
+func listTokens(k *kit) {
+	u := k.addUser("alice")
+	k.addUser("bob")
+	w := k.addWorkspace("alice", "dev")
+	at := func(t keyserver.Token, d time.Duration) keyserver.Token {
+		t.CreatedAt = epoch.Add(d)
+		return t
+	}
+	c := k.addToken(at(token("alice", "c"), time.Microsecond))
+	b := k.addToken(at(token("alice", "b"), 2*time.Microsecond))
+	a := k.addToken(at(token("alice", "a"), 2*time.Microsecond))
+	zero := token("alice", "zero")
+	zero.CreatedAt = time.Time{}
+	k.addToken(zero)
+	second := k.addToken(of(w, at(token("alice", "second"), -time.Hour)))
+	k.same("Tokens", must(k.store.Tokens(k.ctx, u.ID, ""))(k.T, "Tokens"), []keyserver.Token{zero, token("alice", "first"), c, a, b})
+	k.same("Tokens of the workspace", must(k.store.Tokens(k.ctx, u.ID, w.ID))(k.T, "Tokens"), []keyserver.Token{second, of(w, token("alice", "dev"))})
+	k.same("Tokens of another user's workspace", len(must(k.store.Tokens(k.ctx, "user-bob", w.ID))(k.T, "Tokens")), 0)
+	_, err := k.store.TokenByHash(k.ctx, api.HashToken("none"))
+	k.wantError("TokenByHash(none)", err, api.ErrNotFound)
+}
+
+func tokenOwners(k *kit) {
+	k.addUser("alice")
+	k.addUser("bob")
+	w := k.addWorkspace("alice", "dev")
+	for what, t := range map[string]keyserver.Token{
+		"a user who is not there":      token("nobody", "new"),
+		"a workspace that is not":      of(workspace("alice", "none"), token("alice", "new")),
+		"a workspace of another user":  of(w, token("bob", "new")),
+		"neither user nor a workspace": of(workspace("nobody", "none"), token("nobody", "new")),
+	} {
+		k.refuses("CreateToken with "+what, api.ErrNotFound, func(e keyserver.Event) error { return k.store.CreateToken(k.ctx, t, e) })
+	}
+}
+
+func takenToken(k *kit) {
+	k.addUser("alice")
+	k.addUser("bob")
+	first := token("bob", "first")
+	for what, change := range map[string]func(*keyserver.Token){
+		"id":   func(t *keyserver.Token) { t.ID = first.ID },
+		"hash": func(t *keyserver.Token) { t.Hash = first.Hash },
+	} {
+		t := token("alice", "new")
+		change(&t)
+		k.refuses("CreateToken with a taken "+what, api.ErrConflict, func(e keyserver.Event) error { return k.store.CreateToken(k.ctx, t, e) })
+	}
+}
+
+func revokeToken(k *kit) {
+	k.addUser("alice")
+	t := k.addToken(token("alice", "t"))
+	k.changes("RevokeToken", func(e keyserver.Event) error { return k.store.RevokeToken(k.ctx, t.ID, e) })
+	t.RevokedAt = event("").At
+	k.same("TokenByHash", must(k.store.TokenByHash(k.ctx, t.Hash))(k.T, "TokenByHash"), t)
+
+	before := len(k.chain())
+	again := event("token.revoke")
+	again.At = epoch.Add(time.Hour)
+	if err := k.store.RevokeToken(k.ctx, t.ID, again); err != nil {
+		k.Fatalf("RevokeToken a second time = %v; want no error", err)
+	}
+	k.same("TokenByHash after a second time", must(k.store.TokenByHash(k.ctx, t.Hash))(k.T, "TokenByHash"), t)
+	k.same("events after a second time", len(k.chain()), before+1)
+	k.same("another token", must(k.store.TokenByHash(k.ctx, token("alice", "first").Hash))(k.T, "TokenByHash"), token("alice", "first"))
+	k.refuses("RevokeToken(none)", api.ErrNotFound, func(e keyserver.Event) error { return k.store.RevokeToken(k.ctx, "none", e) })
+}
