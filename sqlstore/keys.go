@@ -1,0 +1,105 @@
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey/latchkey/keyserver"
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+const keyColumns = `user_id, name, generation, algorithm, public_key, fingerprint, sealed, imported,
+	created_at, updated_at, expires_at, last_fetched_at, last_fetched_by`
+
+const insertKey = `INSERT INTO keys (` + keyColumns + `)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
+
+func keyArgs(k keyserver.Key) []any {
+	return []any{blob(k.UserID), blob(k.Name), k.Generation, blob(k.Algorithm), blob(k.PublicKey), blob(k.Fingerprint), blob(k.Sealed), flag(k.Imported),
+		micros(k.CreatedAt), micros(k.UpdatedAt), micros(k.ExpiresAt), micros(k.LastFetchedAt), blob(k.LastFetchedBy)}
+}
+
+func keyFields(k *keyserver.Key) []any {
+	return []any{(*string)(&k.UserID), &k.Name, &k.Generation, (*string)(&k.Algorithm), &k.PublicKey, &k.Fingerprint, &k.Sealed, &k.Imported,
+		moment{&k.CreatedAt}, moment{&k.UpdatedAt}, moment{&k.ExpiresAt}, moment{&k.LastFetchedAt}, (*string)(&k.LastFetchedBy)}
+}
+
+func (s *Store) Keys(ctx context.Context, user keyserver.UserID) ([]keyserver.Key, error) {
+	keys, err := list(ctx, s, keyFields, `SELECT `+keyColumns+` FROM keys WHERE user_id = $1 ORDER BY name, generation DESC`, blob(user))
+	return keys, doing(err, "keys of user %s", user)
+}
+
+func (s *Store) CreateKey(ctx context.Context, k keyserver.Key, e keyserver.Event) error {
+	args := keyArgs(k)
+	err := s.change(ctx, e, func(tx *tx) error {
+		// The unique columns hold the generation as well: they would let
+		// generation 1 in beside the others.
+		if _, _, err := currentKey(tx, args[0], args[1]); err == nil {
+			return fmt.Errorf("the name is taken: %w", api.ErrConflict)
+		} else if !errors.Is(err, api.ErrNotFound) {
+			return err
+		}
+		_, err := tx.exec(insertKey, args...)
+		return err
+	})
+	return doing(err, "create key %q of user %s", k.Name, k.UserID)
+}
+
+func (s *Store) RotateKey(ctx context.Context, next keyserver.Key, oldExpires time.Time, e keyserver.Event) error {
+	args := keyArgs(next)
+	user, name, now, fingerprint := args[0], args[1], micros(next.UpdatedAt), []byte(next.Fingerprint)
+	err := s.change(ctx, e, func(tx *tx) error {
+		generation, offered, err := currentKey(tx, user, name)
+		if err != nil {
+			return err
+		}
+		if next.Generation != generation+1 {
+			return fmt.Errorf("its generation is %d: %w", generation, api.ErrConflict)
+		}
+		if bytes.Equal(offered, fingerprint) {
+			return fmt.Errorf("it is the same key: %w", api.ErrConflict)
+		}
+		if oldExpires.IsZero() {
+			err = tx.execOne(`DELETE FROM keys WHERE user_id = $1 AND name = $2 AND generation = $3`, user, name, generation)
+		} else {
+			err = tx.execOne(`UPDATE keys SET expires_at = $4 WHERE user_id = $1 AND name = $2 AND generation = $3`, user, name, generation, micros(oldExpires))
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.exec(`DELETE FROM keys WHERE user_id = $1 AND name = $2 AND expires_at <= $3`, user, name, now); err != nil {
+			return err
+		}
+		_, err = tx.exec(insertKey, args...)
+		return err
+	})
+	return doing(err, "rotate key %q of user %s to generation %d", next.Name, next.UserID, next.Generation)
+}
+
+// currentKey finds the generation of a name that is current, and its
+// fingerprint: api.ErrNotFound if there is no such name.
+func currentKey(tx *tx, user, name any) (generation int64, fingerprint []byte, err error) {
+	err = tx.row(`SELECT generation, fingerprint FROM keys WHERE user_id = $1 AND name = $2
+		ORDER BY generation DESC LIMIT 1`, []any{user, name}, &generation, &fingerprint)
+	return generation, fingerprint, err
+}
+
+func (s *Store) DeleteKey(ctx context.Context, user keyserver.UserID, name string, e keyserver.Event) error {
+	args := []any{blob(user), blob(name)}
+	err := s.change(ctx, e, func(tx *tx) error {
+		return tx.execOne(`DELETE FROM keys WHERE user_id = $1 AND name = $2`, args...)
+	})
+	return doing(err, "delete key %q of user %s", name, user)
+}
+
+func (s *Store) RecordFetch(ctx context.Context, user keyserver.UserID, name string, generation int64, by keyserver.WorkspaceID, e keyserver.Event) error {
+	args := []any{blob(user), blob(name), generation, micros(e.At), blob(by)}
+	err := s.change(ctx, e, func(tx *tx) error {
+		return tx.execOne(`UPDATE keys SET last_fetched_at = $4, last_fetched_by = $5
+			WHERE user_id = $1 AND name = $2 AND generation = $3`, args...)
+	})
+	return doing(err, "record the fetch of key %q of user %s, generation %d", name, user, generation)
+}

@@ -1,0 +1,245 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+
+	"github.com/latchkey/latchkey/keyserver"
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+// maxBatch bounds how many changes share a commit, and so how long the first
+// of them waits for the last.
+const maxBatch = 256
+
+// A change is one change and its event, on their way to the writer.
+type change struct {
+	ctx   context.Context // of the caller: one that has ended is not begun
+	apply func(*tx) error // sees nothing that the caller may change, who may have left
+	event keyserver.Event
+	done  chan error // buffered: the caller may have left
+}
+
+// change applies a change, and stores the event that records it, in one
+// commit. On return without error both are durable.
+func (s *Store) change(ctx context.Context, e keyserver.Event, apply func(*tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.changing.Done()
+	c := &change{ctx: ctx, apply: apply, event: e, done: make(chan error, 1)}
+	select {
+	case s.writer.changes <- c:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A writer is the one goroutine that changes the database, and its connection.
+type writer struct {
+	dialect dialect
+	db      *sql.DB
+	changes chan *change
+	stopped chan struct{}
+
+	// Of the goroutine alone:
+	conn *sql.Conn // nil before the first change, and after one that broke it
+	stmt *statements
+}
+
+func startWriter(d dialect, db *sql.DB) *writer {
+	w := &writer{dialect: d, db: db, changes: make(chan *change), stopped: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+// close ends the goroutine when it has answered all it took. No change may be
+// sent from then on.
+func (w *writer) close() error {
+	close(w.changes)
+	<-w.stopped
+	return w.db.Close()
+}
+
+func (w *writer) run() {
+	defer close(w.stopped)
+	defer w.disconnect()
+	for c := range w.changes {
+		w.commit(w.gather(c))
+	}
+}
+
+// gather adds to a change all that wait to be sent at this moment. While one
+// batch commits the next one comes together behind it.
+func (w *writer) gather(c *change) []*change {
+	batch := []*change{c}
+	for len(batch) < maxBatch {
+		select {
+		case c, ok := <-w.changes:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, c)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit stores a batch and answers its callers: each with its own error, or
+// all of those whose change went well with the one that kept the batch from
+// being stored.
+func (w *writer) commit(batch []*change) {
+	results := make([]error, len(batch))
+	err := w.transact(batch, results)
+	for i, c := range batch {
+		if results[i] == nil {
+			results[i] = err
+		}
+		c.done <- results[i]
+	}
+}
+
+// transact applies a batch in one transaction. It takes no context: the
+// transaction belongs to all who share it.
+func (w *writer) transact(batch []*change, results []error) (err error) {
+	if err := w.connect(); err != nil {
+		return unavailable(fmt.Errorf("connect: %w", err))
+	}
+	t := &tx{w.dialect, w.stmt}
+	defer func() {
+		if err == nil {
+			return
+		}
+		// Where there is no transaction this is an error: SQLite may have
+		// rolled back on its own, or never begun. A new connection has none.
+		if _, e := t.exec("ROLLBACK"); e != nil {
+			w.disconnect()
+		}
+	}()
+	for _, s := range w.dialect.begin {
+		if _, err := t.exec(s); err != nil {
+			return fmt.Errorf("begin: %w", err)
+		}
+	}
+	last, err := lastLink(t)
+	if err != nil {
+		return err
+	}
+	for i, c := range batch {
+		if results[i] = c.ctx.Err(); results[i] != nil {
+			continue
+		}
+		if results[i], err = t.one(c, &last); err != nil {
+			return err
+		}
+	}
+	if _, err := t.exec("COMMIT"); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// connect makes sure that there is a connection.
+func (w *writer) connect() error {
+	if w.conn != nil {
+		return nil
+	}
+	conn, err := w.db.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	w.conn, w.stmt = conn, newStatements(conn)
+	return nil
+}
+
+// disconnect gives the connection up, so that the next change gets a new one.
+// Its errors say nothing that is of use: it is called for a connection that
+// is broken or no longer needed.
+func (w *writer) disconnect() {
+	if w.conn == nil {
+		return
+	}
+	_ = w.stmt.close()
+	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // out of the pool
+	_ = w.conn.Close()
+	w.conn, w.stmt = nil, nil
+}
+
+// A tx is the open transaction of the writer. Its errors have their kind.
+type tx struct {
+	dialect dialect
+	stmt    *statements
+}
+
+// one applies one change and stores its event behind last, which it moves on.
+// If the change is refused the savepoint takes back what it had done, and the
+// rest of the batch goes on; err is the failure that ends the batch.
+func (t *tx) one(c *change, last *keyserver.Event) (refused, err error) {
+	if _, err := t.exec("SAVEPOINT change"); err != nil {
+		return nil, err
+	}
+	refused = c.apply(t)
+	if refused == nil {
+		c.event.Chain(*last)
+		refused = insertEvent(t, c.event)
+	}
+	if refused != nil {
+		if _, err := t.exec("ROLLBACK TO SAVEPOINT change"); err != nil {
+			return refused, fmt.Errorf("take a change back: %w", err)
+		}
+	}
+	if _, err := t.exec("RELEASE SAVEPOINT change"); err != nil {
+		return refused, err
+	}
+	if refused == nil {
+		*last = c.event
+	}
+	return refused, nil
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (t *tx) exec(query string, args ...any) (rows int64, err error) {
+	stmt, err := t.stmt.prepare(query)
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	res, err := stmt.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, t.dialect.kind(err)
+	}
+	rows, err = res.RowsAffected()
+	return rows, unavailable(err)
+}
+
+// execOne runs a statement that is about one record: api.ErrNotFound if it
+// changed no row.
+func (t *tx) execOne(query string, args ...any) error {
+	rows, err := t.exec(query, args...)
+	if err == nil && rows == 0 {
+		return api.ErrNotFound
+	}
+	return err
+}
+
+// row runs a query for one row: api.ErrNotFound if there is none.
+func (t *tx) row(query string, args []any, dest ...any) error {
+	stmt, err := t.stmt.prepare(query)
+	if err != nil {
+		return unavailable(err)
+	}
+	ctx := context.Background()
+	return readError(ctx, stmt.QueryRowContext(ctx, args...).Scan(dest...))
+}
