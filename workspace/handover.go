@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,10 +64,13 @@ func handOver(token string) error {
 		return fmt.Errorf(doing+": keeping the pipe over exec: %w", err)
 	}
 	env := append(withoutVariables(os.Environ(), tokenVariable, tokenFDVariable), tokenFDVariable+"="+strconv.Itoa(int(r.Fd())))
-	if err := syscall.Exec(self, os.Args, env); err != nil {
-		return fmt.Errorf(doing+": executing %s again: %w", self, err)
+	err = syscall.Exec(self, os.Args, env)
+	if runtime.GOOS == "linux" {
+		// The path may be closed to this user, or gone; the process would be
+		// called "exe" by ps, which is why it is not the first try.
+		err = cmp.Or(syscall.Exec("/proc/self/exe", os.Args, env), err)
 	}
-	panic("unreachable")
+	return fmt.Errorf(doing+": executing %s again: %w", self, err)
 }
 
 func receiveToken(number string) ([]byte, error) {

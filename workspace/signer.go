@@ -1,12 +1,12 @@
 package workspace
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
@@ -18,17 +18,17 @@ import (
 // errForgotten is what a signer says after Close.
 var errForgotten = errors.New("the private key was forgotten")
 
-// A signer holds one private key as PKCS #8 outside the Go heap and parses it
-// for each signature, inside harden.Do. What Go's crypto packages make of it
-// lies on the heap for that moment and is erased when the collector finds it.
-// (Signing with bytes of the Buffer itself would crash: crypto/ed25519 keeps a
-// weak pointer to its key, which must be on the heap.)
+// A signer holds one private key outside the Go heap, in the form of keep, and
+// expands it for each signature inside harden.Do. What Go's crypto packages make
+// of it lies on the heap for that moment and is erased when the collector finds
+// it. (Signing with the kept bytes themselves would crash: crypto/ed25519 keeps
+// a weak pointer to its key, which must be on the heap.)
 type signer struct {
 	public ssh.PublicKey
 	closed func() // called once, when the key is wiped
 
-	mu  sync.RWMutex // held for reading while a signature is made
-	der *harden.Buffer
+	mu   sync.RWMutex // held for reading while a signature is made
+	kept *harden.Buffer
 }
 
 var _ sshagent.Signer = (*signer)(nil)
@@ -40,68 +40,53 @@ func (s *signer) Sign(random io.Reader, data []byte) (*ssh.Signature, error) {
 }
 
 func (s *signer) SignWithAlgorithm(_ io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
-	var signature *ssh.Signature
-	err := s.use(func(key ssh.AlgorithmSigner) (err error) {
-		signature, err = key.SignWithAlgorithm(rand.Reader, data, algorithm)
-		return err
-	})
+	algorithm, hash, err := algorithmFor(s.public.Type(), algorithm)
 	if err != nil {
 		return nil, fmt.Errorf("signing with %s: %w", ssh.FingerprintSHA256(s.public), err)
 	}
-	// What was allocated in Do is made to be erased; what is kept is a copy.
-	return &ssh.Signature{Format: signature.Format, Blob: slices.Clone(signature.Blob), Rest: slices.Clone(signature.Rest)}, nil
+	digest := data
+	if hash != 0 {
+		h := hash.New()
+		h.Write(data) // never fails: see hash.Hash
+		digest = h.Sum(nil)
+	}
+	blob, err := s.sign(digest, hash)
+	if err == nil {
+		blob, err = wireForm(s.public.Type(), blob)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing with %s: %w", ssh.FingerprintSHA256(s.public), err)
+	}
+	return &ssh.Signature{Format: algorithm, Blob: blob}, nil
 }
 
-// check parses the key and holds it against the public key that was listed.
-func (s *signer) check() error {
-	return s.use(func(key ssh.AlgorithmSigner) error {
-		if !samePublic(key.PublicKey(), s.public) {
-			return fmt.Errorf("the server sent another key, %s", ssh.FingerprintSHA256(key.PublicKey()))
-		}
-		return nil
-	})
-}
-
-// use calls f with the parsed key, which f must not keep.
-func (s *signer) use(f func(ssh.AlgorithmSigner) error) (err error) {
+func (s *signer) sign(digest []byte, hash crypto.Hash) (signature []byte, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.der == nil {
-		return errForgotten
+	if s.kept == nil {
+		return nil, errForgotten
 	}
 	harden.Do(func() {
-		var key ssh.AlgorithmSigner
-		if key, err = parse(s.der.Bytes()); err == nil {
-			err = f(key)
+		var key crypto.Signer
+		if key, err = expand(s.public.Type(), s.kept.Bytes()); err == nil {
+			signature, err = key.Sign(rand.Reader, digest, hash)
 		}
 	})
-	return err
-}
-
-func parse(der []byte) (ssh.AlgorithmSigner, error) {
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("the private key is not PKCS #8: %w", err)
-	}
-	signer, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("the private key is not one for SSH: %w", err)
-	}
-	// All of x/crypto's signers are; it says so since v0.15.
-	return signer.(ssh.AlgorithmSigner), nil
+	// A copy: what was allocated in Do is marked to be erased, which costs.
+	return bytes.Clone(signature), err
 }
 
 // Close waits for the signatures under way, wipes the key and has what they left
 // behind erased.
 func (s *signer) Close() error {
 	s.mu.Lock()
-	der := s.der
-	s.der = nil
+	kept := s.kept
+	s.kept = nil
 	s.mu.Unlock()
-	if der == nil {
+	if kept == nil {
 		return nil
 	}
-	err := der.Close()
+	err := kept.Close()
 	s.closed()
 	return err
 }

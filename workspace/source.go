@@ -34,7 +34,7 @@ const (
 // held can sign, and for one whose key is not, ssh goes on to the user's own
 // keys. If the server refuses the workspace, nothing is offered any more.
 type Source struct {
-	client *api.Client
+	server keyServer
 	log    *slog.Logger
 
 	lists singleflight.Group
@@ -48,16 +48,24 @@ type Source struct {
 
 var _ sshagent.Source = (*Source)(nil)
 
+// A keyServer is what a Source asks of an [api.Client].
+type keyServer interface {
+	OfferedKeys(context.Context) ([]api.Key, error)
+	FetchKey(context.Context, api.FetchKeyRequest) (sealed []byte, err error)
+}
+
 // NewSource returns a Source that asks with client. log may be nil.
-func NewSource(client *api.Client, log *slog.Logger) *Source {
+func NewSource(client *api.Client, log *slog.Logger) *Source { return newSource(client, log) }
+
+func newSource(server keyServer, log *slog.Logger) *Source {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{client: client, log: log}
+	return &Source{server: server, log: log}
 }
 
-// Held is how many private keys are in memory: fetched, and not yet wiped with
-// all that their use has left behind.
+// Held is how many private keys are in memory: about to be fetched, and not yet
+// wiped with all that their use has left behind.
 func (s *Source) Held() int { return int(s.held.Load()) }
 
 // Keys lists the public keys that the server offers, in its order.
@@ -84,7 +92,7 @@ func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	offered, err := s.client.OfferedKeys(ctx)
+	offered, err := s.server.OfferedKeys(ctx)
 	if err := s.note(err); err != nil {
 		if known != nil && !isRefusal(err) {
 			s.log.Warn("offering the keys listed last: the server is away", "err", err)
@@ -107,65 +115,68 @@ func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
 	return keys, nil
 }
 
-// Signer fetches a private key.
+// Signer fetches a private key. Its Close returns when no copy is left.
 func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Signer, error) {
 	fingerprint := ssh.FingerprintSHA256(public)
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	der, err := s.fetch(ctx, fingerprint)
+	s.held.Add(1)
+	forgotten := func() {
+		harden.Collect()
+		s.held.Add(-1)
+	}
+	kept, err := s.fetch(ctx, public)
 	if err != nil {
+		forgotten()
 		s.log.Warn("private key not fetched", "key", fingerprint, "err", err)
 		return nil, fmt.Errorf("fetching the private key %s: %w", fingerprint, err)
 	}
-	s.held.Add(1)
-	signer := &signer{public: public, der: der, closed: func() {
-		harden.Collect()
-		s.held.Add(-1)
+	s.log.Info("private key fetched", "key", fingerprint, "memory", kept.Memory())
+	return &signer{public: public, kept: kept, closed: func() {
+		forgotten()
 		s.log.Info("private key forgotten", "key", fingerprint)
-	}}
-	// The server, or who stands in for it, may have sent another key.
-	if err := signer.check(); err != nil {
-		return nil, errors.Join(fmt.Errorf("fetching the private key %s: %w", fingerprint, err), signer.Close())
-	}
-	s.log.Info("private key fetched", "key", fingerprint, "memory", der.Memory())
-	return signer, nil
+	}}, nil
 }
 
-// fetch returns a private key as PKCS #8. The answer is read and kept by
-// goroutines of net/http, outside of harden.Do; it is sealed.
-func (s *Source) fetch(ctx context.Context, fingerprint string) (der *harden.Buffer, err error) {
+// fetch returns a private key in the form of keep. The answer is read, and kept
+// for a while, by goroutines of net/http, outside of harden.Do; it is sealed.
+func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.Buffer, err error) {
+	request := api.FetchKeyRequest{Fingerprint: ssh.FingerprintSHA256(public)}
 	var recipient *api.Recipient
-	var request api.FetchKeyRequest
 	harden.Do(func() {
 		if recipient, err = api.NewRecipient(); err == nil {
-			request = api.FetchKeyRequest{Fingerprint: fingerprint, Recipient: recipient.PublicKey()}
+			request.Recipient = recipient.PublicKey()
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := s.client.FetchKey(ctx, request)
+	sealed, err := s.server.FetchKey(ctx, request)
 	if err := s.note(err); err != nil {
 		return nil, err
 	}
 	if len(sealed) > api.MaxSealed {
 		return nil, fmt.Errorf("the server sent %d bytes: %w", len(sealed), api.ErrTooLarge)
 	}
-	harden.Do(func() { der, err = open(recipient, fingerprint, sealed) })
-	return der, err
+	harden.Do(func() { kept, err = open(recipient, public, sealed) })
+	return kept, err
 }
 
-func open(recipient *api.Recipient, fingerprint string, sealed []byte) (*harden.Buffer, error) {
-	plain, err := recipient.Open(fingerprint, sealed)
+// open must be called in harden.Do.
+func open(recipient *api.Recipient, public ssh.PublicKey, sealed []byte) (*harden.Buffer, error) {
+	der, err := recipient.Open(ssh.FingerprintSHA256(public), sealed)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(plain)
-	b, err := harden.NewBuffer(len(plain))
+	key, err := keep(der, public)
 	if err != nil {
 		return nil, err
 	}
-	copy(b.Bytes(), plain)
+	b, err := harden.NewBuffer(len(key))
+	if err != nil {
+		return nil, err
+	}
+	copy(b.Bytes(), key)
 	return b, nil
 }
 

@@ -92,6 +92,12 @@ func (d *Daemon) control() http.Handler {
 			d.log.Warn("status not delivered", "err", err)
 		}
 	})
+	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(d.source.lastOffer()); err != nil {
+			d.log.Warn("offer not delivered", "err", err)
+		}
+	})
 	return mux
 }
 

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 func play(t *testing.T, role string, answer any) int {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe") // the directory of the binary is closed to others
-	cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = ordinaryUser()
 	stdin, err := cmd.StdinPipe()
