@@ -31,7 +31,7 @@ const (
 // looked when the process started: a token in the environment is protected from
 // then on, not before.
 func TakeToken() ([]byte, error) {
-	if token, ok := os.LookupEnv(tokenVariable); ok {
+	if token := os.Getenv(tokenVariable); token != "" {
 		return nil, handOver(token)
 	}
 	if fd, ok := os.LookupEnv(tokenFDVariable); ok {
