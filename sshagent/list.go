@@ -1,0 +1,94 @@
+package sshagent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// maxIdentities is how many keys OpenSSH's client takes in a list
+// (MAX_AGENT_IDENTITIES): it fails on a longer one.
+const maxIdentities = 2048
+
+// A listing is an answer in the making.
+type listing struct {
+	frame   []byte
+	keys    int
+	dropped int // keys that there was no room for
+	offers  map[keyID]offer
+}
+
+// list answers SSH_AGENTC_REQUEST_IDENTITIES (RFC 9987, section 5.3).
+func (s *session) list(ctx context.Context) []byte {
+	l := s.collect(ctx, s.server.observe)
+	binary.BigEndian.PutUint32(l.frame[5:], uint32(l.keys))
+	s.log.Debug("keys listed", "keys", l.keys)
+	return l.frame
+}
+
+// collect asks the Source and the upstream agents for their keys, and remembers
+// who has which. One that fails does not keep the others' keys from the client.
+func (s *session) collect(ctx context.Context, observe func(Activity)) *listing {
+	l := &listing{frame: append(newFrame(agentIdentitiesAnswer), 0, 0, 0, 0), offers: make(map[keyID]offer)}
+	s.whileConnected(ctx, func(ctx context.Context) {
+		if s.server.Source != nil {
+			n, err := s.collectSource(ctx, l)
+			s.listed(observe, Activity{Kind: Listed, Keys: n, Err: err})
+		}
+		for _, u := range s.upstreams {
+			n, err := s.collectUpstream(ctx, l, u)
+			s.listed(observe, Activity{Kind: Listed, Upstream: u.Name, Keys: n, Err: err})
+		}
+	})
+	if l.dropped > 0 {
+		s.log.Warn("keys left out: a list holds at most 2048 keys and 256 KiB", "keys", l.dropped)
+	}
+	s.offers = l.offers
+	return l
+}
+
+func (s *session) listed(observe func(Activity), a Activity) {
+	if a.Err != nil {
+		s.log.Warn("keys not listed", "upstream", a.Upstream, "err", a.Err)
+	}
+	observe(a)
+}
+
+func (s *session) collectSource(ctx context.Context, l *listing) (added int, err error) {
+	var keys []Key
+	err = guard(s.log, "listing the public keys", func() (err error) {
+		keys, err = s.server.Source.Keys(ctx)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, key := range keys {
+		added += l.add(key.Public.Marshal(), key.Comment, offer{key: key})
+	}
+	return added, nil
+}
+
+func (s *session) collectUpstream(ctx context.Context, l *listing, u *upstreamLink) (added int, err error) {
+	ids, err := u.identities(ctx)
+	for _, id := range ids {
+		added += l.add(id.blob, string(id.comment), offer{upstream: u})
+	}
+	return added, err
+}
+
+// add adds a key, if it is not in the list already, and returns how many it added.
+func (l *listing) add(blob []byte, comment string, o offer) int {
+	id := keyID(sha256.Sum256(blob))
+	if _, ok := l.offers[id]; ok {
+		return 0
+	}
+	if l.keys == maxIdentities || len(l.frame)-4+8+len(blob)+len(comment) > maxFrame {
+		l.dropped++
+		return 0
+	}
+	l.frame = appendString(appendString(l.frame, blob), comment)
+	l.keys++
+	l.offers[id] = o
+	return 1
+}

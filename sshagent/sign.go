@@ -1,0 +1,138 @@
+package sshagent
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// sign answers SSH_AGENTC_SIGN_REQUEST (RFC 9987, section 5.4).
+func (s *session) sign(ctx context.Context, request []byte) []byte {
+	r, ok := parseSignRequest(request[1:])
+	if !ok {
+		s.log.Warn("request refused", "message", request[0], "why", "malformed sign request")
+		return newFrame(agentFailure)
+	}
+	o, ok := s.find(ctx, r.blob)
+	if !ok {
+		s.log.Warn("not signed", "key", fingerprint(r.blob), "why", "no such key here")
+		return newFrame(agentFailure)
+	}
+	a := Activity{Kind: Signed, Key: o.key}
+	var answer []byte
+	if o.upstream != nil {
+		a.Upstream, a.Key.Public = o.upstream.Name, publicKey(r.blob)
+		answer, a.Err = s.signUpstream(ctx, o.upstream, request)
+	} else {
+		answer, a.Err = s.signSource(ctx, o.key, r)
+	}
+	if a.Err != nil {
+		s.log.Warn("not signed", "key", fingerprint(r.blob), "upstream", a.Upstream, "err", a.Err)
+	} else if s.log.Enabled(ctx, levelSigned) {
+		s.log.Log(ctx, levelSigned, "signed", "key", fingerprint(r.blob), "upstream", a.Upstream)
+	}
+	s.server.observe(a)
+	if answer == nil {
+		answer = newFrame(agentFailure)
+	}
+	return answer
+}
+
+// find returns who has a key. A client need not have asked for the list.
+func (s *session) find(ctx context.Context, blob []byte) (offer, bool) {
+	id := keyID(sha256.Sum256(blob))
+	if o, ok := s.offers[id]; ok {
+		return o, true
+	}
+	s.collect(ctx, func(Activity) {})
+	o, ok := s.offers[id]
+	return o, ok
+}
+
+// signUpstream passes the request on. The answer is nil if there was none.
+func (s *session) signUpstream(ctx context.Context, u *upstreamLink, request []byte) (answer []byte, err error) {
+	s.whileConnected(ctx, func(ctx context.Context) {
+		answer, err = u.exchange(ctx, request)
+	})
+	if err != nil {
+		s.offers = nil // another may have the key, too
+		return nil, err
+	}
+	if answer[0] != agentSignResponse {
+		err = fmt.Errorf("agent %q refused: message %d", u.Name, answer[0])
+	}
+	return framed(answer), err
+}
+
+// signSource signs with a private key of the Source. The answer is nil if there
+// is no signature.
+func (s *session) signSource(ctx context.Context, key Key, r signRequest) (answer []byte, err error) {
+	algorithm, err := algorithmOf(key.Public, r.flags)
+	if err != nil {
+		return nil, err
+	}
+	keys := s.server.keyring()
+	h, err := keys.take(string(r.blob), func(ctx context.Context) (Signer, error) {
+		return fetchSigner(ctx, s.server.Source, key.Public, r.blob)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer keys.release(h)
+	if !h.ready() {
+		s.whileConnected(ctx, func(ctx context.Context) { err = h.wait(ctx) })
+	} else {
+		err = h.err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetching the private key: %w", err)
+	}
+	err = guard(s.log, "signing", func() error {
+		sig, err := h.signer.SignWithAlgorithm(rand.Reader, r.data, algorithm)
+		if err != nil {
+			return fmt.Errorf("signing: %w", err)
+		}
+		answer = appendString(newFrame(agentSignResponse), ssh.Marshal(sig))
+		return nil
+	})
+	return answer, err
+}
+
+// fetchSigner asks for a private key and checks that it is the one.
+func fetchSigner(ctx context.Context, source Source, key ssh.PublicKey, blob []byte) (Signer, error) {
+	signer, err := source.Signer(ctx, key)
+	if err != nil || signer == nil {
+		return nil, err
+	}
+	if !bytes.Equal(signer.PublicKey().Marshal(), blob) {
+		return nil, errors.Join(errors.New("the private key that came is of another public key"), signer.Close())
+	}
+	return signer, nil
+}
+
+var (
+	errSHA1        = errors.New("the client asked for an RSA signature with SHA-1, which this agent does not make; a current client asks for SHA-2")
+	errCertificate = errors.New("this agent does not sign for certificates of its own keys")
+)
+
+// algorithmOf is the algorithm that flags ask for. With both of RSA's flags it
+// is SHA-256, as with OpenSSH (agent_decode_alg); flags mean nothing to other keys.
+func algorithmOf(key ssh.PublicKey, flags uint32) (string, error) {
+	if _, ok := key.(*ssh.Certificate); ok {
+		return "", errCertificate
+	}
+	switch {
+	case key.Type() != ssh.KeyAlgoRSA:
+		return key.Type(), nil
+	case flags&flagRSASHA256 != 0:
+		return ssh.KeyAlgoRSASHA256, nil
+	case flags&flagRSASHA512 != 0:
+		return ssh.KeyAlgoRSASHA512, nil
+	}
+	return "", errSHA1
+}
