@@ -20,8 +20,10 @@ import (
 // DefaultURL is where a key server listens that was told nothing else.
 const DefaultURL = "http://127.0.0.1:7843"
 
-// maxAnswer bounds what a Client reads of one answer.
-const maxAnswer = 8 << 20
+const (
+	maxAnswer  = 8 << 20     // bounds what a Client reads of one answer
+	answerTime = time.Minute // bounds one request; making an RSA key takes seconds
+)
 
 // A Client speaks to a key server with one token. It is safe for concurrent use.
 type Client struct {
@@ -34,22 +36,12 @@ type Client struct {
 // http on loopback: a token never travels in the clear. caPEM, if not empty,
 // holds the only certificates that are trusted; loading the system's instead
 // costs a short-lived process some 12 ms. token is called for each request.
+// Errors name the server, and never hold the token.
 func NewClient(rawURL string, caPEM []byte, token func() string) (*Client, error) {
-	u, err := url.Parse(rawURL)
+	u, err := parseURL(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("server URL %q: %w", rawURL, errors.Unwrap(err))
+		return nil, err
 	}
-	switch {
-	case u.Host == "":
-		return nil, fmt.Errorf("server URL %q: want https://HOST[:PORT]", rawURL)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("server URL of %s: want https://HOST[:PORT], without user, query or fragment", u.Host)
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return nil, fmt.Errorf("server URL %q: plain http is for loopback only, use https", rawURL)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("server URL %q: want https://HOST[:PORT]", rawURL)
-	}
-	u.Path = strings.TrimSuffix(u.Path, "/")
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
@@ -67,9 +59,30 @@ func NewClient(rawURL string, caPEM []byte, token func() string) (*Client, error
 	}
 	return &Client{base: u, token: token, http: &http.Client{
 		Transport: t,
+		Timeout:   answerTime,
 		// A redirect could carry the token elsewhere; the API has none.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
+}
+
+// parseURL checks a server's address. Its errors show it only as far as it can
+// be one: what was given instead may be a token or hold a password.
+func parseURL(rawURL string) (*url.URL, error) {
+	const want = "want https://HOST[:PORT]"
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil || u.Host == "":
+		return nil, errors.New("the server URL is not one: " + want)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, fmt.Errorf("server URL of %s: %s, without user, query or fragment", u.Host, want)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return nil, fmt.Errorf("server URL %q: plain http is for loopback only, use https", rawURL)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("server URL %q: %s", rawURL, want)
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.RawPath = strings.TrimRight(u.RawPath, "/")
+	return u, nil
 }
 
 func isLoopback(host string) bool {
@@ -185,6 +198,9 @@ func (c *Client) OfferedKeys(ctx context.Context) ([]Key, error) {
 // FetchKey returns a private key sealed to r.Recipient: see [Recipient.Open].
 func (c *Client) FetchKey(ctx context.Context, r FetchKeyRequest) (sealed []byte, err error) {
 	err = c.do(ctx, "POST", "/workspaceagents/me/keys/fetch", r, &sealed)
+	if len(sealed) > MaxSealed {
+		return nil, fmt.Errorf("the sealed key from %s has %d bytes: %w", c.base.Host, len(sealed), ErrTooLarge)
+	}
 	return sealed, err
 }
 
@@ -212,6 +228,9 @@ func call[T any](ctx context.Context, c *Client, method, path string, in any) (o
 // do sends one request. out is nil, a *[]byte for an answer that is not JSON,
 // or what the JSON is decoded into.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -242,6 +261,8 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("reading the answer of %s: %w", c.base.Host, ctx.Err())
 	case err != nil:
 		return fmt.Errorf("reading the answer of %s: %w: %w", c.base.Host, err, ErrUnavailable)
 	case len(answer) > maxAnswer:
@@ -257,6 +278,22 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("%s did not answer as a Latchkey server: %w", c.base.Host, err)
+	}
+	return nil
+}
+
+// checkPath refuses names that would make a path of something else: a server,
+// or a proxy before it, takes ".." for a step up, and "workspaces/.." for the
+// user.
+func checkPath(path string) error {
+	path, _, _ = strings.Cut(path, "?")
+	for _, name := range strings.Split(path, "/")[1:] {
+		switch name {
+		case "":
+			return fmt.Errorf("a name is empty: %w", ErrInvalid)
+		case ".", "..":
+			return fmt.Errorf("%q is not a name: %w", name, ErrInvalid)
+		}
 	}
 	return nil
 }

@@ -47,7 +47,12 @@ func SealPrivateKey(recipient []byte, fingerprint string, der []byte) ([]byte, e
 	if err != nil {
 		return nil, fmt.Errorf("recipient is not an X25519 public key of 32 bytes: %w", ErrInvalid)
 	}
-	return hpke.Seal(pub, hpke.HKDFSHA256(), hpke.AES256GCM(), sealInfo(fingerprint), der)
+	sealed, err := hpke.Seal(pub, hpke.HKDFSHA256(), hpke.AES256GCM(), sealInfo(fingerprint), der)
+	if err != nil {
+		// A point of low order is told only now (RFC 7748, section 6.1).
+		return nil, fmt.Errorf("sealing to recipient: %w: %w", err, ErrInvalid)
+	}
+	return sealed, nil
 }
 
 func sealInfo(fingerprint string) []byte {

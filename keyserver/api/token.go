@@ -47,7 +47,7 @@ func ParseToken(s string) (TokenKind, error) {
 			return "", fmt.Errorf("%s token has %d characters, not %d: it was cut or something was added: %w", kind, len(s), tokenLen, ErrUnauthenticated)
 		}
 		body := s[:tokenLen-tokenSumDigits]
-		if s[len(body):] != tokenSum(body) {
+		if s[len(body):] != tokenSum(body) || strings.ContainsFunc(s[len(prefix):], notDigit) {
 			return "", fmt.Errorf("%s token is mistyped: its checksum does not match: %w", kind, ErrUnauthenticated)
 		}
 		return kind, nil
@@ -63,9 +63,12 @@ func tokenSum(body string) string {
 	return base62(big.NewInt(int64(crc32.ChecksumIEEE([]byte(body)))), tokenSumDigits)
 }
 
+const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+func notDigit(r rune) bool { return !strings.ContainsRune(digits, r) }
+
 // base62 writes n with the digits 0-9A-Za-z, padded to a width.
 func base62(n *big.Int, width int) string {
-	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	out := make([]byte, width)
 	base, rem := big.NewInt(62), new(big.Int)
 	for i := width - 1; i >= 0; i-- {
