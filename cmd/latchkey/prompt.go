@@ -10,7 +10,7 @@ import (
 	"sync"
 	"syscall"
 
-	"golang.org/x/term"
+	"golang.org/x/sys/unix"
 )
 
 // maxAnswer bounds what is read of an answer, a passphrase or a token.
@@ -68,7 +68,7 @@ var errNoTerminal = errors.New("there is no terminal to ask on")
 // controlling terminal if stdin is something else.
 func (p *program) askHidden(question string) (string, error) {
 	tty, ok := p.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(tty.Fd())) {
+	if !ok || !isTerminal(tty) {
 		f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 		if err != nil {
 			return "", errNoTerminal
@@ -76,8 +76,14 @@ func (p *program) askHidden(question string) (string, error) {
 		defer f.Close()
 		tty = f
 	}
-	fmt.Fprintf(p.stderr, "%s: ", question)
-	answer, err := readHidden(tty)
+	// In this order: what is typed as soon as the question is seen is not shown.
+	show, err := hideTyping(int(tty.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("hiding what is typed: %w", err)
+	}
+	defer show()
+	fmt.Fprintf(p.stderr, "%s: ", presentable(question))
+	answer, err := readLine(tty)
 	fmt.Fprintln(p.stderr) // the newline that was typed is not shown either
 	if err != nil {
 		return "", fmt.Errorf("reading the answer: %w", err)
@@ -85,37 +91,40 @@ func (p *program) askHidden(question string) (string, error) {
 	return answer, nil
 }
 
-// readHidden is term.ReadPassword, but a signal that ends the program does not
-// leave a terminal behind that shows nothing.
-func readHidden(tty *os.File) (string, error) {
-	fd := int(tty.Fd())
-	before, err := term.GetState(fd)
+// hideTyping has a terminal show nothing of what is typed, and drops what was
+// typed before, until show is called. A signal that ends the program calls it
+// too: nobody wants a shell that shows nothing. (term.ReadPassword does neither,
+// and hides only after the question.)
+func hideTyping(fd int) (show func(), err error) {
+	before, err := unix.IoctlGetTermios(fd, readTermios)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	hidden := *before
+	hidden.Lflag &^= unix.ECHO
+	hidden.Lflag |= unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
+	if err := unix.IoctlSetTermios(fd, writeTermios, &hidden); err != nil {
+		return nil, err
+	}
+	restore := func() { unix.IoctlSetTermios(fd, writeTermios, before) } // else there is nothing to be done
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	defer signal.Stop(signals)
 	done := make(chan struct{})
 	var watcher sync.WaitGroup
-	defer watcher.Wait()
-	defer close(done)
 	watcher.Go(func() {
 		select {
 		case s := <-signals:
-			term.Restore(fd, before) // nothing to be done if it fails: we are ending
-			fmt.Fprintln(tty)
+			restore()
 			signal.Reset(s)
 			syscall.Kill(syscall.Getpid(), s.(syscall.Signal))
 		case <-done:
 		}
 	})
-	answer, err := term.ReadPassword(fd)
-	switch {
-	case errors.Is(err, io.EOF):
-		return "", io.ErrUnexpectedEOF
-	case len(answer) > maxAnswer:
-		return "", fmt.Errorf("over %d bytes", maxAnswer)
-	}
-	return string(answer), err
+	return func() {
+		restore()
+		signal.Stop(signals)
+		close(done)
+		watcher.Wait()
+	}, nil
 }

@@ -1,0 +1,11 @@
+//go:build darwin || freebsd || netbsd || openbsd
+
+package main
+
+import "golang.org/x/sys/unix"
+
+// The requests of tcgetattr(3), and of tcsetattr(3) with TCSAFLUSH.
+const (
+	readTermios  = unix.TIOCGETA
+	writeTermios = unix.TIOCSETAF
+)

@@ -1,0 +1,9 @@
+package main
+
+import "golang.org/x/sys/unix"
+
+// The requests of tcgetattr(3), and of tcsetattr(3) with TCSAFLUSH.
+const (
+	readTermios  = unix.TCGETS
+	writeTermios = unix.TCSETSF
+)
