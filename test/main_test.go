@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// The shipped programs are built once for a run of the tests, when the first
-// test asks for one, into a directory that TestMain removes.
+// Programs are built once for a run of the tests, when the first test asks for
+// them, into a directory that TestMain removes.
 var (
-	programs     string // the directory
-	buildShipped = sync.OnceValue(func() error { return build("../cmd/latchkey", "../cmd/latchkeyd") })
+	programs string // the directory
+	shipped  = sync.OnceValue(func() error { return build("../cmd/latchkey", "../cmd/latchkeyd") })
 )
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 // get, even if they themselves are built with -race.
 func program(t testing.TB, name string) string {
 	t.Helper()
-	if err := buildShipped(); err != nil {
+	if err := shipped(); err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join(programs, name)

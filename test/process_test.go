@@ -17,8 +17,8 @@ import (
 // hangs and is never what a test waits for.
 const patience = 2 * time.Minute
 
-// A wrapper puts another program in front of a command, such as strace. nil
-// leaves it alone.
+// A wrapper puts another program in front of a command, such as strace. It is
+// called for each run, concurrently. nil leaves the command alone.
 type wrapper func(argv []string) []string
 
 func (w wrapper) wrap(argv []string) []string {

@@ -28,6 +28,8 @@ type sshd struct {
 	HostKey string // its public key, "ssh-ed25519 …"
 
 	argv  []string
+	wrap  wrapper
+	l     net.Listener
 	conns sync.WaitGroup
 	mu    sync.Mutex
 	log   strings.Builder
@@ -63,17 +65,17 @@ func startSSHD(t testing.TB, wrap wrapper, lines ...string) *sshd {
 		unlocked(t)
 		privilegeSeparation(t)
 	}
-	s.argv = wrap.wrap([]string{path, "-i", "-e", "-f", config})
+	s.argv, s.wrap = []string{path, "-i", "-e", "-f", config}, wrap
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Port = l.Addr().(*net.TCPAddr).Port
-	s.conns.Go(func() { s.serve(l) })
+	s.l = l
+	s.conns.Go(s.serve)
 	t.Cleanup(func() {
-		l.Close()
-		s.conns.Wait()
+		s.stop()
 		if t.Failed() {
 			t.Logf("sshd said:\n%s", s.Log())
 		}
@@ -139,10 +141,16 @@ func encodeKey(t testing.TB, key crypto.Signer) (privatePEM []byte, public strin
 	return pem.EncodeToMemory(block), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(p)))
 }
 
+// stop ends the sshd when its clients have ended. A second call does nothing.
+func (s *sshd) stop() {
+	s.l.Close()
+	s.conns.Wait()
+}
+
 // serve starts an sshd for each connection.
-func (s *sshd) serve(l net.Listener) {
+func (s *sshd) serve() {
 	for {
-		c, err := l.Accept()
+		c, err := s.l.Accept()
 		if err != nil {
 			return
 		}
@@ -157,7 +165,8 @@ func (s *sshd) serve(l net.Listener) {
 
 func (s *sshd) session(conn *os.File) {
 	defer conn.Close()
-	cmd := exec.Command(s.argv[0], s.argv[1:]...)
+	argv := s.wrap.wrap(s.argv)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = conn, conn, s
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -130,8 +131,16 @@ func (w *workspace) Knows(t testing.TB, s *sshd, alias string, lines ...string) 
 }
 
 // Command is a program in the workspace's environment and Home, as its user.
-// The name is looked up in the workspace's PATH.
+// The name is looked up in the workspace's PATH. It gets [patience] and a process
+// group of its own.
 func (w *workspace) Command(t testing.TB, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return w.command(ctx, t, name, args...)
+}
+
+func (w *workspace) command(ctx context.Context, t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	argv := append([]string{w.lookup(t, name)}, args...)
 	var as *syscall.Credential
@@ -144,9 +153,12 @@ func (w *workspace) Command(t testing.TB, name string, args ...string) *exec.Cmd
 		id := strconv.Itoa(nobody)
 		argv = w.wrap(append([]string{need(t, "setpriv"), "--reuid", id, "--regid", id, "--clear-groups", "--"}, argv...))
 	}
-	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = w.Home, w.Env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	// What git has started must not outlive a test that gives up on it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = patience
 	return cmd
 }
 
@@ -183,8 +195,8 @@ func (w *workspace) Run(t testing.TB, name string, args ...string) (output strin
 // StartDaemon runs the workspace daemon until the test ends, with further flags.
 func (w *workspace) StartDaemon(t testing.TB, flags ...string) *process {
 	t.Helper()
-	cmd := w.Command(t, "latchkey", append([]string{"agent"}, flags...)...)
-	p, _ := start(t, cmd, regexp.MustCompile(`agent\.sock`))
+	cmd := w.command(context.Background(), t, "latchkey", append([]string{"agent"}, flags...)...)
+	p, _ := start(t, cmd, regexp.MustCompile(`msg"?[=:]"?ready`))
 	return p
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,14 +24,6 @@ const traced = "write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg,v
 // A Trace is what strace sees of programs. It needs root to see into processes
 // that are not dumpable.
 type Trace struct {
-	// Connects decides to which addresses a program may connect:
-	// "127.0.0.1:443" or "/path/of/a/socket".
-	Connects func(address string) bool
-
-	// Shares decides which files a program may map as shared, writable memory,
-	// where nobody sees what it writes. Memory of memfd_secret always may be.
-	Shares func(path string) bool
-
 	strace  string // its path
 	dir     string // of the FIFOs
 	matcher *Matcher
@@ -42,11 +35,42 @@ type Trace struct {
 	calls map[string]int // how many of each system call were seen
 	execs []string       // programs that were started
 	errs  []error
+
+	connects, shares []func(string) bool
 }
 
 // NewTrace returns a Trace that runs the given strace and puts its FIFOs into dir.
 func NewTrace(m *Matcher, strace, dir string) *Trace {
 	return &Trace{strace: strace, dir: dir, matcher: m, seen: findings{witness: "trace"}, calls: make(map[string]int)}
+}
+
+// AllowConnect lets programs connect to the addresses that f accepts:
+// "127.0.0.1:443" or "/path/of/a/socket". By default there are none.
+func (t *Trace) AllowConnect(f func(address string) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.connects = append(t.connects, f)
+}
+
+// AllowShared lets programs map the files that f accepts as shared, writable
+// memory, where no trace sees what they write. By default there are none;
+// memory of memfd_secret, which nobody else can map, is always allowed.
+func (t *Trace) AllowShared(f func(path string) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shares = append(t.shares, f)
+}
+
+func (t *Trace) mayConnect(address string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.connects, func(f func(string) bool) bool { return f(address) })
+}
+
+func (t *Trace) mayShare(path string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.shares, func(f func(string) bool) bool { return f(path) })
 }
 
 // Wrap returns the command that runs argv under strace, with all that it starts.

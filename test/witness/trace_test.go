@@ -61,8 +61,8 @@ func TestTraceLines(t *testing.T) {
 		{"a socket in the file system", `7 connect(7<«socket:[9]»>, {sa_family=AF_UNIX, sun_path="«/run/x»"}, 16) = 0`, "goes to /run/x"},
 	} {
 		trace := NewTrace(NewMatcher(Secret{"it", []byte(secret)}), "strace", t.TempDir())
-		trace.Connects = func(address string) bool { return address == "10.0.0.1:443" }
-		trace.Shares = func(path string) bool { return path == "/allowed" }
+		trace.AllowConnect(func(address string) bool { return address == "10.0.0.1:443" })
+		trace.AllowShared(func(path string) bool { return path == "/allowed" })
 		p := newTracee(trace)
 		for line := range strings.SplitSeq(hexed(c.lines), "\n") {
 			if err := p.line(line); err != nil {

@@ -76,7 +76,7 @@ func (p *tracee) call(name, args, result string) error {
 	for _, what := range p.trace.matcher.Find(data) {
 		p.trace.seen.add(where, what)
 	}
-	if to := address(args); to != "" && !p.trace.Connects(to) {
+	if to := address(args); to != "" && !p.trace.mayConnect(to) {
 		p.trace.seen.add(where, "goes to "+to) // whether or not it gets there
 	}
 	if result == "?" || strings.HasPrefix(result, "-1 ") {
@@ -138,7 +138,7 @@ func (p *tracee) mapped(where, args string) {
 	case strings.Contains(args, "MAP_ANONYMOUS") && strings.Contains(args, "PROT_WRITE"):
 		p.trace.seen.add(where, "memory shared with children")
 	case file == "/secretmem": // memfd_secret: nobody else can map it, or read it
-	case (strings.Contains(args, "PROT_WRITE") || p.writable[file]) && !p.trace.Shares(file):
+	case (strings.Contains(args, "PROT_WRITE") || p.writable[file]) && !p.trace.mayShare(file):
 		p.trace.seen.add(where, "writable memory shared with "+file)
 	}
 }

@@ -1,0 +1,189 @@
+package test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/test/witness"
+)
+
+// leaking builds the helper that leaks.
+var leaking = sync.OnceValue(func() error { return build("./leak") })
+
+// A subject is a way to work with git that the witnesses watch.
+type subject struct {
+	name   string
+	key    func(testing.TB) crypto.Signer
+	daemon bool   // is the workspace daemon there?
+	helper string // the git helper, "" for ours
+	sees   []string
+}
+
+// While git clones, pushes and fetches for real, no witness sees the private
+// key outside of memory: not with the workspace daemon, nor without.
+func TestKeyStaysInMemory(t *testing.T) {
+	for _, s := range []subject{
+		{name: "with a daemon", key: ed25519Key, daemon: true},
+		{name: "without a daemon", key: ed25519Key},
+		{name: "ECDSA", key: ecdsaKey, daemon: true},
+		{name: "RSA", key: rsaKey},
+	} {
+		t.Run(s.name, func(t *testing.T) { testWitnesses(t, s) })
+	}
+}
+
+// The same witnesses do see it, each where it can, when the helper leaks it.
+func TestWitnessesSeeLeaks(t *testing.T) {
+	const trace, watch, search = "trace", "watch", "search"
+	for _, s := range []subject{
+		{helper: "file", sees: []string{trace, watch}}, // the file is gone when the search begins
+		{helper: "shm", sees: []string{trace, watch}},
+		{helper: "unnamed", sees: []string{trace, watch}},
+		{helper: "memfd", sees: []string{trace}},
+		{helper: "map", sees: []string{search, trace, watch}},
+		{helper: "environment", sees: []string{trace}},
+		{helper: "argument", sees: []string{trace}},
+		{helper: "datagram", sees: []string{trace}},
+		{helper: "base64", sees: []string{search, trace, watch}},
+		{helper: "hex", sees: []string{search, trace, watch}},
+		{helper: "reversed", sees: []string{search, trace, watch}},
+		{helper: "reversed-hex", sees: []string{search, trace, watch}},
+	} {
+		s.key = ed25519Key
+		t.Run(s.helper, func(t *testing.T) { testWitnesses(t, s) })
+	}
+}
+
+// testWitnesses works with git as a subject does and holds what the witnesses
+// saw against what they should have.
+func testWitnesses(t *testing.T, s subject) {
+	needRoot(t, "the witnesses look into every process and every file system")
+	key := s.key(t)
+	secrets, err := witness.Secrets(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := witness.NewMatcher(secrets...)
+	began := time.Now()
+	watch, err := witness.NewWatch(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trace := witness.NewTrace(m, need(t, "strace"), t.TempDir())
+	dirs := workWithGit(t, s, key, trace)
+
+	var saw []witness.Finding
+	collect := func(found []witness.Finding, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("a witness did not see everything: %v", err)
+		}
+		saw = append(saw, found...)
+	}
+	collect(trace.Findings())
+	collect(watch.Stop())
+	if s.helper == "" {
+		dirs = nil // everywhere
+	}
+	found, _, err := witness.Search(m, began, dirs...)
+	collect(found, err)
+
+	var who []string
+	for _, f := range saw {
+		who = append(who, f.Witness)
+	}
+	slices.Sort(who)
+	if who = slices.Compact(who); !slices.Equal(who, s.sees) {
+		t.Errorf("the key was seen by %q; want %q", who, s.sees)
+	}
+	for _, f := range saw {
+		if t.Failed() {
+			t.Log(f)
+		}
+	}
+}
+
+// workWithGit lets a user with this key clone, push and fetch, every program
+// traced. It returns the directories in which all of it was; they exist until
+// the test ends.
+func workWithGit(t *testing.T, s subject, key crypto.Signer, trace *witness.Trace) (dirs []string) {
+	traced := func(argv []string) []string {
+		argv, err := trace.Wrap(argv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return argv
+	}
+	server := startServer(t, traced)
+	trace.AllowConnect(func(address string) bool { return "https://"+address == server.URL })
+	trace.AllowShared(func(path string) bool { // SQLite's index of its write-ahead log: page numbers
+		return strings.HasPrefix(path, server.Dir+"/") && strings.HasSuffix(path, ".db-shm")
+	})
+	forge := startSSHD(t, traced)
+	trace.AllowConnect(func(address string) bool { return address == fmt.Sprint("127.0.0.1:", forge.Port) })
+	// Where the C library and sshd ask for names, and log.
+	trace.AllowConnect(func(address string) bool {
+		return slices.Contains([]string{"/var/run/nscd/socket", "/dev/log"}, address) || strings.HasPrefix(address, "/run/systemd/")
+	})
+
+	pem, public := encodeKey(t, key)
+	forge.Authorize(t, public)
+	repository := forge.Repository(t, "app")
+	w := server.newUser(t, "ada", pem).newWorkspace(t, "main", traced)
+	trace.AllowConnect(func(address string) bool { return strings.HasPrefix(address, w.Dir+"/") })
+	config := w.Knows(t, forge, "forge")
+	if s.helper != "" {
+		if err := leaking(); err != nil {
+			t.Fatal(err)
+		}
+		w.Setenv("GIT_SSH_COMMAND", "leak "+s.helper+" -F "+config)
+	}
+	var daemon *process
+	if s.daemon {
+		daemon = w.StartDaemon(t)
+	}
+	w.Run(t, "git", "clone", "-q", "forge:"+repository, "app")
+	w.Run(t, "git", "-C", "app", "commit", "-q", "--allow-empty", "-m", "second")
+	w.Run(t, "git", "-C", "app", "push", "-q")
+	w.Run(t, "git", "-C", "app", "fetch", "-q")
+	if daemon != nil {
+		daemon.stop(t)
+	}
+	server.stop(t)
+	forge.stop()
+	return []string{server.Dir, forge.Dir, w.Dir, "/dev/shm"}
+}
+
+func ed25519Key(t testing.TB) crypto.Signer {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func ecdsaKey(t testing.TB) crypto.Signer {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func rsaKey(t testing.TB) crypto.Signer {
+	key, err := rsa.GenerateKey(rand.Reader, 3072)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
