@@ -55,18 +55,17 @@ func (s *session) listed(observe func(Activity), a Activity) {
 }
 
 func (s *session) collectSource(ctx context.Context, l *listing) (added int, err error) {
-	var keys []Key
-	err = guard(s.log, "listing the public keys", func() (err error) {
-		keys, err = s.server.Source.Keys(ctx)
-		return err
+	err = guard(s.log, "listing the public keys", func() error {
+		keys, err := s.server.Source.Keys(ctx)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			added += l.add(key.Public.Marshal(), key.Comment, offer{key: key})
+		}
+		return nil
 	})
-	if err != nil {
-		return 0, err
-	}
-	for _, key := range keys {
-		added += l.add(key.Public.Marshal(), key.Comment, offer{key: key})
-	}
-	return added, nil
+	return added, err
 }
 
 func (s *session) collectUpstream(ctx context.Context, l *listing, u *upstreamLink) (added int, err error) {

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // ErrInUse is the error of Listen if another agent listens there.
@@ -111,6 +109,7 @@ func listen(path string) (*listener, *ListenError) {
 	}
 	if err != nil {
 		l.Close()
+		os.Remove(path)
 		return nil, &ListenError{Err: err}
 	}
 	return &listener{UnixListener: unixListener, path: path, info: info}, nil
@@ -159,35 +158,6 @@ type listener struct {
 	closed  error
 }
 
-var errForeignPeer = errors.New("a process of another user")
-
-// A peerError refuses a client. net/http's server goes on after it.
-type peerError struct{ err error }
-
-func (e *peerError) Error() string   { return e.err.Error() }
-func (e *peerError) Unwrap() error   { return e.err }
-func (e *peerError) Timeout() bool   { return false }
-func (e *peerError) Temporary() bool { return true }
-
-// Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
-	conn, err := l.UnixListener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	p, err := peerOf(conn)
-	if err == nil && p.uid != os.Geteuid() && p.uid != 0 {
-		err = fmt.Errorf("%w (uid %d, pid %d)", errForeignPeer, p.uid, p.pid)
-	} else if err != nil {
-		err = fmt.Errorf("%w, perhaps: %w", errForeignPeer, err)
-	}
-	if err != nil {
-		conn.Close()
-		return nil, &peerError{err}
-	}
-	return conn, nil
-}
-
 // Close stops listening and removes the socket, if it is still ours. It may be
 // called twice.
 func (l *listener) Close() error {
@@ -199,63 +169,4 @@ func (l *listener) Close() error {
 		l.lock.release()
 	})
 	return l.closed
-}
-
-// A peer is the process at the other end of a unix socket, when it connected.
-type peer struct {
-	uid int
-	pid int // 0: not known
-}
-
-// peerOf asks the kernel who connected.
-func peerOf(conn net.Conn) (p peer, err error) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return peer{}, errors.New("not a socket")
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return peer{}, err
-	}
-	if cerr := raw.Control(func(fd uintptr) { p, err = peerCredentials(int(fd)) }); cerr != nil {
-		return peer{}, cerr
-	}
-	return p, err
-}
-
-// A lock is a file that one process has locked.
-type lock struct{ file *os.File }
-
-// lockFile takes the lock at path, or says that another has it.
-func lockFile(path string) (*lock, *ListenError) {
-	for {
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-		if err != nil {
-			return nil, &ListenError{Err: err}
-		}
-		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			file.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, inUse(path)
-			}
-			return nil, &ListenError{Err: fmt.Errorf("locking %s: %w", path, err)}
-		}
-		// Who had the lock may have removed the file before we locked it: then
-		// it is another's file by now, or nobody's.
-		mine, err1 := file.Stat()
-		there, err2 := os.Lstat(path)
-		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
-			return &lock{file}, nil
-		}
-		file.Close()
-		if err := errors.Join(err1, err2); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, &ListenError{Err: err}
-		}
-	}
-}
-
-// release removes the file, while it is locked, and gives the lock back.
-func (l *lock) release() {
-	os.Remove(l.file.Name())
-	l.file.Close()
 }

@@ -6,19 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 )
-
-// maxLinks is how many clients a Server serves at once. ssh opens one for a
-// login, and one for each use of a forwarded agent.
-const maxLinks = 512
-
-// levelSigned is the level of the line that says that a key has signed.
-const levelSigned = slog.LevelInfo
 
 // A state is what a Server needs beyond what its user sets.
 type state struct {
@@ -29,29 +20,20 @@ type state struct {
 	listeners map[net.Listener]bool
 	links     map[*link]bool
 	running   sync.WaitGroup // one for each link
-	refused   int            // clients since there were too many
+	full      bool           // there were too many links when last somebody came
 	closed    chan struct{}  // closed by Shutdown; nil before the first use
 	isClosed  bool
-}
-
-// A link is one client's connection.
-type link struct {
-	conn   net.Conn
-	cancel context.CancelFunc
-
-	mu     sync.Mutex
-	busy   bool // with a request: see end
-	ending bool
 }
 
 // Serve answers the clients that l accepts until Shutdown, or until l fails. It
 // serves whoever l accepts, and closes l.
 func (s *Server) Serve(l net.Listener) error {
 	defer l.Close()
-	closed, err := s.state.listen(l)
+	closed, err := s.state.open(l)
 	if err != nil {
 		return err
 	}
+	defer s.state.close(l)
 	var delay time.Duration
 	for {
 		conn, err := l.Accept()
@@ -62,7 +44,7 @@ func (s *Server) Serve(l net.Listener) error {
 			continue
 		case s.state.stopped():
 			return ErrServerClosed
-		case errors.Is(err, errForeignPeer):
+		case errors.As(err, new(*peerError)):
 			s.logger().Warn("client refused", "err", err)
 			continue
 		case !passes(err):
@@ -87,8 +69,8 @@ func passes(err error) bool {
 	return false
 }
 
-// listen notes a listener, so that Shutdown closes it.
-func (st *state) listen(l net.Listener) (closed <-chan struct{}, err error) {
+// open notes a listener, so that Shutdown closes it.
+func (st *state) open(l net.Listener) (closed <-chan struct{}, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.isClosed {
@@ -103,106 +85,22 @@ func (st *state) listen(l net.Listener) (closed <-chan struct{}, err error) {
 	return st.closed, nil
 }
 
+func (st *state) close(l net.Listener) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	delete(st.listeners, l)
+}
+
 func (st *state) stopped() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.isClosed
 }
 
-// start serves a client in a goroutine of its own.
-func (s *Server) start(conn net.Conn) {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &link{conn: conn, cancel: cancel}
-	st := &s.state
-	st.mu.Lock()
-	full, first := len(st.links) >= maxLinks, st.refused == 0
-	ok := !full && !st.isClosed
-	switch {
-	case ok:
-		st.links[l] = true
-		st.running.Add(1)
-		st.refused = 0
-	case full:
-		st.refused++
-	}
-	st.mu.Unlock()
-	if !ok {
-		if full && first { // one line, not one for each
-			s.logger().Error("client refused: there are too many", "limit", maxLinks)
-		}
-		cancel()
-		conn.Close()
-		return
-	}
-	go func() {
-		defer st.running.Done()
-		defer func() {
-			cancel()
-			conn.Close()
-			st.mu.Lock()
-			delete(st.links, l)
-			st.mu.Unlock()
-		}()
-		s.serve(ctx, l)
-	}()
-}
-
-// serve answers one client until it hangs up or the link is ended.
-func (s *Server) serve(ctx context.Context, l *link) {
-	log := s.logger()
-	if p, err := peerOf(l.conn); err == nil {
-		log = log.With("pid", p.pid)
-	}
-	sess := newSession(s, l.conn, log)
-	defer sess.close()
-	err := guard(log, "answering a client", func() error {
-		for {
-			request, err := sess.in.next()
-			if err != nil {
-				return err
-			}
-			if !l.begin() {
-				return net.ErrClosed
-			}
-			if err := writeFrame(l.conn, sess.answer(ctx, request)); err != nil {
-				return fmt.Errorf("answering a client: %w", err)
-			}
-			if !l.done() {
-				return net.ErrClosed
-			}
-		}
-	})
-	sess.ended(err)
-}
-
-// begin says that the link is busy from here to done. Both report whether the
-// link goes on.
-func (l *link) begin() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.busy = true
-	return !l.ending
-}
-
-func (l *link) done() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.busy = false
-	return !l.ending
-}
-
-// end ends the link, after it has answered what it is busy with.
-func (l *link) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ending = true
-	if !l.busy {
-		l.conn.Close()
-	}
-}
-
 // Shutdown stops accepting, ends all links, waits for what is under way until
-// ctx ends, and forgets every private key.
+// ctx ends, and forgets every private key. If ctx ends first, what is under way
+// is cut off, and the error is that of ctx; a key that just signs is forgotten
+// when it has.
 func (s *Server) Shutdown(ctx context.Context) error {
 	st := &s.state
 	st.mu.Lock()
@@ -227,15 +125,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
+		return s.keyring().shutdown(ctx)
 	case <-ctx.Done():
-		st.mu.Lock()
-		for l := range st.links {
-			l.cancel()
-			l.conn.Close()
-		}
-		st.mu.Unlock()
 	}
-	return s.keyring().shutdown(ctx)
+	st.mu.Lock()
+	for l := range st.links {
+		l.cancel()
+		l.conn.Close()
+	}
+	st.mu.Unlock()
+	s.keyring().shutdown(ctx)
+	return context.Cause(ctx)
 }
 
 // Forget drops every private key at once; a signature under way keeps its own
@@ -261,14 +161,4 @@ func (s *Server) observe(a Activity) {
 	if s.Observe != nil {
 		s.Observe(a)
 	}
-}
-
-// printable makes a client's bytes fit for a log.
-func printable(b []byte) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, string(b[:min(len(b), 64)]))
 }

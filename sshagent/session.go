@@ -5,11 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -127,12 +128,14 @@ func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
 
 var errHungUp = errors.New("the client hung up")
 
-// ended logs why a link ended, unless that is nothing to know of.
-func (s *session) ended(err error) {
-	if err == io.EOF || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
-		return
-	}
-	s.log.Warn("link ended", "err", err)
+// printable makes a client's bytes fit for a log.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, string(b[:min(len(b), 64)]))
 }
 
 // fingerprint is what the log calls a key by its blob: as ssh-keygen -l does.

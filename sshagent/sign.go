@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -33,8 +34,8 @@ func (s *session) sign(ctx context.Context, request []byte) []byte {
 	}
 	if a.Err != nil {
 		s.log.Warn("not signed", "key", fingerprint(r.blob), "upstream", a.Upstream, "err", a.Err)
-	} else if s.log.Enabled(ctx, levelSigned) {
-		s.log.Log(ctx, levelSigned, "signed", "key", fingerprint(r.blob), "upstream", a.Upstream)
+	} else if s.log.Enabled(ctx, slog.LevelInfo) { // the fingerprint costs something
+		s.log.Info("signed", "key", fingerprint(r.blob), "upstream", a.Upstream)
 	}
 	s.server.observe(a)
 	if answer == nil {

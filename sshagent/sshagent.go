@@ -27,14 +27,16 @@ type Key struct {
 
 // A Source supplies the keys a [Server] offers. It may hold them in memory or
 // ask another machine to sign: a [Signer] does not say which. Its methods are
-// called concurrently.
+// called concurrently. They bound their own time: the Server has no timeout for
+// them, but ends the context when the client hangs up.
 type Source interface {
 	// Keys lists the keys on offer, in the order in which to offer them. It
 	// needs no private key.
 	Keys(context.Context) ([]Key, error)
 
 	// Signer gets the private key of one of them. The Server asks once for
-	// requests that come together, and closes what it got.
+	// requests that come together, closes what it got, and ends the context if
+	// nobody waits any more.
 	Signer(context.Context, ssh.PublicKey) (Signer, error)
 }
 
@@ -57,22 +59,28 @@ type Upstream struct {
 type Activity struct {
 	Kind     ActivityKind
 	Upstream string // "" for the Source
-	Key      Key    // of a signature
-	Keys     int    // of a list: how many
+	Key      Key    // of a signature; an upstream agent's has no Comment, and no Public if x/crypto does not know its kind
+	Keys     int    // of a list: how many it added
 	Err      error  // why there was no list, or no signature
 }
 
+// An ActivityKind is what a client asked for.
 type ActivityKind string
 
+// The kinds of an Activity.
 const (
 	Listed ActivityKind = "list" // one for the Source and each Upstream
 	Signed ActivityKind = "sign"
 )
 
-// A Server is an ssh-agent. Its fields are set before Serve is called.
+// A Server is an ssh-agent. Its fields are set before any method is called.
+//
+// It lists keys, signs, and remembers what session-bind@openssh.com tells it;
+// whatever would change it (adding or removing keys, locking) it refuses. RSA
+// keys sign with SHA-2 only.
 type Server struct {
 	Source    Source         // may be nil
-	Upstreams []Upstream     // asked in this order, after Source
+	Upstreams []Upstream     // asked in this order, after Source; a key that is listed already is left out
 	Idle      time.Duration  // how long to keep a private key after its last use; 0: forget it at once
 	Log       *slog.Logger   // nil: no log
 	Observe   func(Activity) // if not nil, called before the client is answered; concurrently

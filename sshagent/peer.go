@@ -1,0 +1,66 @@
+package sshagent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+)
+
+// A peer is the process at the other end of a unix socket, when it connected.
+type peer struct {
+	uid int
+	pid int // 0: not known
+}
+
+// peerOf asks the kernel who connected.
+func peerOf(conn net.Conn) (p peer, err error) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return peer{}, errors.New("not a socket")
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return peer{}, err
+	}
+	if cerr := raw.Control(func(fd uintptr) { p, err = peerCredentials(int(fd)) }); cerr != nil {
+		return peer{}, cerr
+	}
+	return p, err
+}
+
+// A peerError refuses a client. It is temporary, so that net/http's server, too,
+// goes on after it.
+type peerError struct{ err error }
+
+func (e *peerError) Error() string   { return e.err.Error() }
+func (e *peerError) Unwrap() error   { return e.err }
+func (e *peerError) Timeout() bool   { return false }
+func (e *peerError) Temporary() bool { return true }
+
+// checkPeer refuses the processes of other users, bar root: who can become root
+// has the keys anyway, and sshd asks for host keys as root.
+func checkPeer(conn net.Conn) error {
+	p, err := peerOf(conn)
+	switch {
+	case err != nil:
+		return &peerError{fmt.Errorf("a process of a user who is not known: %w", err)}
+	case p.uid != os.Geteuid() && p.uid != 0:
+		return &peerError{fmt.Errorf("a process of another user (uid %d, pid %d)", p.uid, p.pid)}
+	}
+	return nil
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.UnixListener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPeer(conn); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
