@@ -1,15 +1,12 @@
 package workspace
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/latchkey/latchkey/internal/harden"
@@ -26,54 +23,28 @@ type taker struct {
 	Dumpable bool
 }
 
-const takerVariable = "WORKSPACE_TEST_TAKER"
-
-// quickRaceExit spares a process built with -race a second of waiting at its end.
-const quickRaceExit = "GORACE=atexit_sleep_ms=0"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(takerVariable) != "" {
-		report := harden.Process()
-		token, err := TakeToken()
-		t := taker{Token: string(token), Args: os.Args, Env: os.Environ(), Dumpable: report.Dumpable}
-		if err != nil {
-			t.Error = err.Error()
-		}
-		json.NewEncoder(os.Stdout).Encode(t)
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
+// takeTheToken is the role of a taker.
+func takeTheToken() {
+	report := harden.Process()
+	token, err := TakeToken()
+	t := taker{Token: string(token), Args: os.Args, Env: os.Environ(), Dumpable: report.Dumpable}
+	if err != nil {
+		t.Error = err.Error()
 	}
-	os.Exit(m.Run())
+	json.NewEncoder(os.Stdout).Encode(t)
+	io.Copy(io.Discard, os.Stdin)
 }
 
 // take runs a taker, as an ordinary user, until the test ends.
 func take(t *testing.T, extra *os.File, env ...string) (pid int, said taker) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "an argument", "-another") // the directory of the binary is closed to others
-	cmd.Env = append(env, takerVariable+"=1", quickRaceExit)
+	cmd := roleCommand("taker", "an argument", "-another")
+	cmd.Env = append(env, cmd.Env...)
 	if extra != nil {
 		cmd.ExtraFiles = []*os.File{extra}
 	}
-	cmd.Stderr = os.Stderr
-	if os.Geteuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	_, stdout := startRole(t, cmd)
+	line, err := stdout.ReadBytes('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +63,7 @@ func TestTakeToken(t *testing.T) {
 	if want := []string{"/proc/self/exe", "an argument", "-another"}; !slices.Equal(said.Args, want) {
 		t.Errorf("the second life has the arguments %q; want %q", said.Args, want)
 	}
-	if want := []string{"BEFORE=1", "AFTER=2", takerVariable + "=1", quickRaceExit}; !slices.Equal(said.Env, want) {
+	if want := []string{"BEFORE=1", "AFTER=2", roleVariable + "=taker", quickRaceExit}; !slices.Equal(said.Env, want) {
 		t.Errorf("a child of the second life would have the environment %q; want %q", said.Env, want)
 	}
 	if said.Dumpable {
