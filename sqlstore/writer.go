@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 
 	"github.com/latchkey/latchkey/keyserver"
@@ -101,9 +102,17 @@ func (w *writer) gather(c *change) []*change {
 // commit stores a batch and answers its callers: each with its own error, or
 // all of those whose change went well with the one that kept the batch from
 // being stored.
+//
+// Hardly ever is a change refused, so the first try does without savepoints,
+// which would be half of its statements; a batch in which one is refused is
+// taken back and begun again with them.
 func (w *writer) commit(batch []*change) {
 	results := make([]error, len(batch))
-	err := w.transact(batch, results)
+	err := w.transact(batch, results, (*tx).apply)
+	if err == errRefused && len(batch) > 1 {
+		clear(results)
+		err = w.transact(batch, results, (*tx).applyAlone)
+	}
 	for i, c := range batch {
 		if results[i] == nil {
 			results[i] = err
@@ -112,13 +121,17 @@ func (w *writer) commit(batch []*change) {
 	}
 }
 
+// errRefused ends a transaction in which a change was refused and nothing
+// keeps it from the others.
+var errRefused = errors.New("a change was refused")
+
 // transact applies a batch in one transaction. It takes no context: the
 // transaction belongs to all who share it.
-func (w *writer) transact(batch []*change, results []error) (err error) {
+func (w *writer) transact(batch []*change, results []error, apply func(*tx, *change) (refused, err error)) (err error) {
 	if err := w.connect(); err != nil {
 		return unavailable(fmt.Errorf("connect: %w", err))
 	}
-	t := &tx{w.dialect, w.stmt}
+	t := &tx{dialect: w.dialect, stmt: w.stmt}
 	defer func() {
 		if err == nil {
 			return
@@ -134,15 +147,14 @@ func (w *writer) transact(batch []*change, results []error) (err error) {
 			return fmt.Errorf("begin: %w", err)
 		}
 	}
-	last, err := lastLink(t)
-	if err != nil {
+	if t.last, err = lastLink(t); err != nil {
 		return err
 	}
 	for i, c := range batch {
 		if results[i] = c.ctx.Err(); results[i] != nil {
 			continue
 		}
-		if results[i], err = t.one(c, &last); err != nil {
+		if results[i], err = apply(t, c); err != nil {
 			return err
 		}
 	}
@@ -182,32 +194,38 @@ func (w *writer) disconnect() {
 type tx struct {
 	dialect dialect
 	stmt    *statements
+	last    keyserver.Event // the end of the chain, as much of it as the next event needs
 }
 
-// one applies one change and stores its event behind last, which it moves on.
-// If the change is refused the savepoint takes back what it had done, and the
-// rest of the batch goes on; err is the failure that ends the batch.
-func (t *tx) one(c *change, last *keyserver.Event) (refused, err error) {
+// apply applies one change and stores its event behind the last one. refused
+// is the change's own error, err one that ends the transaction.
+func (t *tx) apply(c *change) (refused, err error) {
+	if err := c.apply(t); err != nil {
+		return err, errRefused
+	}
+	e := c.event
+	e.Chain(t.last)
+	if err := insertEvent(t, e); err != nil {
+		return err, errRefused
+	}
+	t.last = e
+	return nil, nil
+}
+
+// applyAlone is apply within a savepoint: if the change is refused, what it
+// has done is taken back, and the transaction goes on.
+func (t *tx) applyAlone(c *change) (refused, err error) {
 	if _, err := t.exec("SAVEPOINT change"); err != nil {
 		return nil, err
 	}
-	refused = c.apply(t)
-	if refused == nil {
-		c.event.Chain(*last)
-		refused = insertEvent(t, c.event)
-	}
+	refused, _ = t.apply(c)
 	if refused != nil {
 		if _, err := t.exec("ROLLBACK TO SAVEPOINT change"); err != nil {
 			return refused, fmt.Errorf("take a change back: %w", err)
 		}
 	}
-	if _, err := t.exec("RELEASE SAVEPOINT change"); err != nil {
-		return refused, err
-	}
-	if refused == nil {
-		*last = c.event
-	}
-	return refused, nil
+	_, err = t.exec("RELEASE SAVEPOINT change")
+	return refused, err
 }
 
 // exec runs a statement and returns how many rows it changed.
@@ -240,6 +258,5 @@ func (t *tx) row(query string, args []any, dest ...any) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	ctx := context.Background()
-	return readError(ctx, stmt.QueryRowContext(ctx, args...).Scan(dest...))
+	return scanRow(stmt, args, dest)
 }
