@@ -26,6 +26,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 1 && args[1] == "gitssh" {
 		return p.gitssh(args[2:])
 	}
+	if len(args) > 0 && calledAsSSH(args[0]) {
+		return p.jump(args[0], args[1:])
+	}
 	if err := p.dispatch(context.Background(), args); err != nil {
 		return p.fail(err)
 	}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/workspace"
+)
+
+// exitSSH is ssh's status for a failure of its own. It is also a command's, if
+// the command exits so.
+const exitSSH = 255
+
+// askTimeout is how long a daemon may take to say what it last heard.
+const askTimeout = time.Second
+
+// A witness remembers what the helper's agent saw of one ssh.
+type witness struct {
+	dir string // shared by the helpers of one git command
+
+	mu       sync.Mutex
+	pid      int  // of ssh
+	listed   bool // ssh was given Latchkey keys
+	signed   bool // some agent has signed for it
+	failed   bool // the Latchkey key was wanted, and could not sign
+	loggedIn bool // ssh closed its agent and went on
+	warned   bool
+}
+
+// An offer is a Source that remembers what it listed.
+type offer struct {
+	sshagent.Source
+	mu   sync.Mutex
+	keys []sshagent.Key
+}
+
+func (o *offer) Keys(ctx context.Context) ([]sshagent.Key, error) {
+	keys, err := o.Source.Keys(ctx)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.keys = keys
+	return keys, err
+}
+
+func (o *offer) lines() (lines []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, k := range o.keys {
+		lines = append(lines, strings.TrimSpace(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.Public)))+" "+k.Comment))
+	}
+	return lines
+}
+
+// observe is what the agent of this helper's ssh reports. ssh waits meanwhile,
+// so what is said here stands before what ssh says of it.
+func (h *helper) observe(a sshagent.Activity) {
+	latchkey := a.Upstream != fromUser
+	switch a.Kind {
+	case sshagent.Listed:
+		if latchkey && a.Err == nil && a.Keys > 0 {
+			h.seen.note(func(w *witness) { w.listed = true })
+		}
+	case sshagent.Signed:
+		h.seen.note(func(w *witness) {
+			w.signed = w.signed || a.Err == nil
+			w.failed = w.failed || a.Err != nil && latchkey
+		})
+	}
+	switch {
+	case latchkey && (a.Err != nil || h.daemon && a.Kind == sshagent.Listed && a.Keys == 0):
+		h.explain(a.Err)
+	case latchkey && h.daemon && a.Kind == sshagent.Listed:
+		// All is well, as far as the list shows: ssh need not wait.
+		h.asking.Go(func() { h.explain(nil) })
+	}
+}
+
+// observeHop is what the agent of the hops' helpers reports. They know that
+// something failed, but only this one why.
+func (h *helper) observeHop(a sshagent.Activity) {
+	if a.Err != nil {
+		h.explain(a.Err)
+	}
+}
+
+// explain warns the user if the Latchkey keys are not on offer, or if one could
+// not sign.
+func (h *helper) explain(err error) {
+	if h.daemon {
+		// It lists what it has, which may be nothing, or another agent's keys.
+		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+		defer cancel()
+		last, askErr := workspace.LastOffer(ctx, h.runtimeDir)
+		switch {
+		case askErr == nil && last.Error != "" && (err != nil || len(last.Keys) == 0):
+			err = fmt.Errorf("%s", last.Error)
+		case askErr == nil && len(last.Keys) == 0:
+			h.seen.note(func(w *witness) { w.listed = false })
+		}
+	}
+	if err != nil {
+		h.warn(fmt.Sprintf("your key cannot be had, ssh goes on with your own: %s", oneLine(explainWorkspace(err))))
+	}
+}
+
+// afterwards says what to do if the host has refused the key, and only then.
+func (h *helper) afterwards(state *os.ProcessState) {
+	h.asking.Wait()
+	w := h.seen.now()
+	if state.ExitCode() != exitSSH || !w.listed || w.signed || w.failed || w.loggedIn {
+		return
+	}
+	lines := h.publicKeys()
+	if len(lines) == 0 {
+		return
+	}
+	host := h.args.Hostname()
+	h.message("hint", host+" does not know your key: add this line to your account there")
+	fmt.Fprintln(h.stderr, printable(lines[0]))
+}
+
+// publicKeys are the lines of the Latchkey keys that were offered.
+func (h *helper) publicKeys() []string {
+	if h.source != nil {
+		return h.source.lines()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	if h.daemon {
+		last, err := workspace.LastOffer(ctx, h.runtimeDir)
+		if err != nil {
+			return nil // it has just gone; ssh's own message must do
+		}
+		return last.Keys
+	}
+	return agentKeys(ctx, h.latchkey)
+}
+
+// agentKeys lists what an agent offers.
+func agentKeys(ctx context.Context, path string) (lines []string) {
+	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		c.SetDeadline(deadline)
+	}
+	keys, err := agent.NewClient(c).List()
+	if err != nil {
+		return nil
+	}
+	for _, k := range keys {
+		lines = append(lines, k.String())
+	}
+	return lines
+}
+
+func (w *witness) note(f func(*witness)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(w)
+}
+
+// A saw is what a witness has seen by now.
+type saw struct{ listed, signed, failed, loggedIn bool }
+
+func (w *witness) now() saw {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return saw{w.listed, w.signed, w.failed, w.loggedIn}
+}
+
+func (w *witness) started(pid int) { w.note(func(w *witness) { w.pid = pid }) }
+
+// mayWarn reports whether nobody has warned yet: one line is enough of the
+// helpers of one git command, which share a directory.
+func (w *witness) mayWarn() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.warned {
+		return false
+	}
+	w.warned = true
+	if w.dir == "" {
+		return true
+	}
+	f, err := os.OpenFile(filepath.Join(w.dir, helperWarned), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return !os.IsExist(err)
+	}
+	f.Close()
+	return true
+}
+
+// connection watches how a client leaves. ssh closes its connection to the agent
+// once it has logged in; if it is refused, it just exits.
+func (w *witness) connection(c net.Conn) net.Conn { return &watchedConn{c, w} }
+
+type watchedConn struct {
+	net.Conn
+	witness *witness
+}
+
+func (c *watchedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, io.EOF) {
+		c.witness.note(func(w *witness) {
+			w.loggedIn = w.loggedIn || w.listed && w.pid != 0 && !exiting(w.pid)
+		})
+	}
+	return n, err
+}
