@@ -50,11 +50,6 @@ func NewDaemon(c Config) *Daemon {
 	}
 	d.source = NewSource(c.Client, d.log)
 	d.agent = &sshagent.Server{Source: d.source, Idle: c.Idle, Log: d.log}
-	if up := c.Upstream; up != "" && !sameFile(up, AgentSocket(c.Dir)) {
-		d.agent.Upstreams = []sshagent.Upstream{{Name: "SSH_AUTH_SOCK", Dial: func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", up)
-		}}}
-	}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = d.agent.Forget
 	return d
@@ -81,6 +76,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer control.Close()
+	d.agent.Upstreams = d.upstreams()
 	if err := d.meetServer(ctx); err != nil {
 		return err
 	}
@@ -140,12 +136,19 @@ func serveError(err error) error {
 	return err
 }
 
-// sameFile reports whether two paths name one file, or are one path: the socket
-// need not exist yet.
-func sameFile(a, b string) bool {
-	if a == b {
-		return true
+// upstreams is the user's own agent, unless it is this one: who starts a daemon
+// may have the environment of an earlier one.
+func (d *Daemon) upstreams() []sshagent.Upstream {
+	socket := d.config.Upstream
+	if socket == "" || sameFile(socket, AgentSocket(d.config.Dir)) {
+		return nil
 	}
+	return []sshagent.Upstream{{Name: "SSH_AUTH_SOCK", Dial: func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+}
+
+func sameFile(a, b string) bool {
 	ai, aerr := os.Stat(a)
 	bi, berr := os.Stat(b)
 	return aerr == nil && berr == nil && os.SameFile(ai, bi)

@@ -9,13 +9,9 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/binary"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -75,33 +71,6 @@ func holdKey(orders io.Reader, answers io.Writer) error {
 		fmt.Fprintln(answers, "done")
 	}
 	return nil
-}
-
-// serveTLS makes an HTTPS server of a testServer.
-func serveTLS(t *testing.T, s *testServer) (url, ca string) {
-	t.Helper()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v2/workspaceagents/me/keys", func(w http.ResponseWriter, r *http.Request) {
-		keys, err := s.OfferedKeys(r.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		json.NewEncoder(w).Encode(keys)
-	})
-	mux.HandleFunc("POST /api/v2/workspaceagents/me/keys/fetch", func(w http.ResponseWriter, r *http.Request) {
-		var request api.FetchKeyRequest
-		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
-			t.Error(err)
-		}
-		sealed, err := s.FetchKey(r.Context(), request)
-		if err != nil {
-			t.Error(err)
-		}
-		w.Write(sealed)
-	})
-	h := httptest.NewTLSServer(mux)
-	t.Cleanup(h.Close)
-	return h.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw}))
 }
 
 // TestMemory reads all memory of a process that has used a key. In a build that

@@ -9,7 +9,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -139,4 +144,45 @@ func (s *testServer) FetchKey(ctx context.Context, r api.FetchKeyRequest) ([]byt
 		return api.SealPrivateKey(r.Recipient, r.Fingerprint, der)
 	}
 	return nil, &api.Error{Kind: api.ErrNotFound, Message: "no key " + r.Fingerprint}
+}
+
+// serveTLS makes an HTTPS server of a testServer.
+func serveTLS(t *testing.T, s *testServer) (url, ca string) {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v2/workspaceagents/me", func(w http.ResponseWriter, r *http.Request) {
+		err := s.answer(r.Context(), new(int))
+		self, _ := json.Marshal(api.WorkspaceSelf{User: api.User{Name: "alice"}, Workspace: api.Workspace{Name: "dev"}})
+		respond(w, self, err)
+	})
+	mux.HandleFunc("GET /api/v2/workspaceagents/me/keys", func(w http.ResponseWriter, r *http.Request) {
+		keys, err := s.OfferedKeys(r.Context())
+		list, _ := json.Marshal(keys)
+		respond(w, list, err)
+	})
+	mux.HandleFunc("POST /api/v2/workspaceagents/me/keys/fetch", func(w http.ResponseWriter, r *http.Request) {
+		var request api.FetchKeyRequest
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+			t.Error(err)
+		}
+		sealed, err := s.FetchKey(r.Context(), request)
+		respond(w, sealed, err)
+	})
+	h := httptest.NewTLSServer(mux)
+	t.Cleanup(h.Close)
+	return h.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw}))
+}
+
+// respond answers as a key server does.
+func respond(w http.ResponseWriter, body []byte, err error) {
+	if err == nil {
+		w.Write(body)
+		return
+	}
+	w.WriteHeader(api.Status(err))
+	var e *api.Error
+	if !errors.As(err, &e) {
+		e = &api.Error{Message: err.Error()}
+	}
+	json.NewEncoder(w).Encode(e)
 }

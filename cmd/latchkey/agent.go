@@ -145,11 +145,14 @@ func onSignals(ctx context.Context, forget func()) (_ context.Context, stop func
 func explainWorkspace(err error) error {
 	var said *hintedError
 	var problem *workspace.Problem
+	var listen *sshagent.ListenError
 	switch {
 	case err == nil || errors.As(err, &said):
 		return err
 	case errors.As(err, &problem):
 		return withHint(err, problem.Hint)
+	case errors.As(err, &listen) && listen.Hint != "":
+		return withHint(err, listen.Hint)
 	case errors.Is(err, workspace.ErrNoToken):
 		return withHint(err, `"latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE`)
 	case errors.Is(err, api.ErrUnauthenticated), errors.Is(err, api.ErrForbidden):
