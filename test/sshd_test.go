@@ -50,6 +50,7 @@ func startSSHD(t testing.TB, wrap wrapper, lines ...string) *sshd {
 	config := filepath.Join(s.Dir, "sshd_config")
 	writeFile(t, config, []byte(strings.Join(append(lines,
 		"HostKey "+hostKey,
+		"ListenAddress 127.0.0.1", // unused, but without it sshd looks for all addresses of the machine
 		"AuthorizedKeysFile "+s.authorizedKeys(),
 		"AcceptEnv GIT_PROTOCOL",
 		"PidFile none",

@@ -24,17 +24,19 @@ var leaking = sync.OnceValue(func() error { return build("./leak") })
 type subject struct {
 	name   string
 	key    func(testing.TB) crypto.Signer
-	daemon bool   // is the workspace daemon there?
-	helper string // the git helper, "" for ours
-	sees   []string
+	daemon bool     // is the workspace daemon there?
+	helper string   // the way to leak, "" for our own helper
+	sees   []string // the witnesses that see the key, sorted
+	call   string   // the system call in which the trace sees it
+	search bool     // everywhere, which takes its time, and not only where the programs work
 }
 
 // While git clones, pushes and fetches for real, no witness sees the private
 // key outside of memory: not with the workspace daemon, nor without.
 func TestKeyStaysInMemory(t *testing.T) {
 	for _, s := range []subject{
-		{name: "with a daemon", key: ed25519Key, daemon: true},
-		{name: "without a daemon", key: ed25519Key},
+		{name: "with a daemon", key: ed25519Key, daemon: true, search: true},
+		{name: "without a daemon", key: ed25519Key, search: true},
 		{name: "ECDSA", key: ecdsaKey, daemon: true},
 		{name: "RSA", key: rsaKey},
 	} {
@@ -46,18 +48,18 @@ func TestKeyStaysInMemory(t *testing.T) {
 func TestWitnessesSeeLeaks(t *testing.T) {
 	const trace, watch, search = "trace", "watch", "search"
 	for _, s := range []subject{
-		{helper: "file", sees: []string{trace, watch}}, // the file is gone when the search begins
-		{helper: "shm", sees: []string{trace, watch}},
-		{helper: "unnamed", sees: []string{trace, watch}},
-		{helper: "memfd", sees: []string{trace}},
-		{helper: "map", sees: []string{search, trace, watch}},
-		{helper: "environment", sees: []string{trace}},
-		{helper: "argument", sees: []string{trace}},
-		{helper: "datagram", sees: []string{trace}},
-		{helper: "base64", sees: []string{search, trace, watch}},
-		{helper: "hex", sees: []string{search, trace, watch}},
-		{helper: "reversed", sees: []string{search, trace, watch}},
-		{helper: "reversed-hex", sees: []string{search, trace, watch}},
+		{helper: "file", sees: []string{trace, watch}, call: "write"}, // the file is gone when the search begins
+		{helper: "shm", sees: []string{trace, watch}, call: "write"},
+		{helper: "unnamed", sees: []string{trace, watch}, call: "write"},
+		{helper: "memfd", sees: []string{trace}, call: "memfd_create"},
+		{helper: "map", sees: []string{search, trace, watch}, call: "mmap"},
+		{helper: "environment", sees: []string{trace}, call: "execve"},
+		{helper: "argument", sees: []string{trace}, call: "execve"},
+		{helper: "datagram", sees: []string{trace}, call: "connect"},
+		{helper: "base64", sees: []string{search, trace, watch}, call: "write"},
+		{helper: "hex", sees: []string{search, trace, watch}, call: "write"},
+		{helper: "reversed", sees: []string{search, trace, watch}, call: "write"},
+		{helper: "reversed-hex", sees: []string{search, trace, watch}, call: "write"},
 	} {
 		s.key = ed25519Key
 		t.Run(s.helper, func(t *testing.T) { testWitnesses(t, s) })
@@ -92,11 +94,12 @@ func testWitnesses(t *testing.T, s subject) {
 	}
 	collect(trace.Findings())
 	collect(watch.Stop())
-	if s.helper == "" {
-		dirs = nil // everywhere
+	if s.search {
+		dirs = nil
 	}
-	found, _, err := witness.Search(m, began, dirs...)
+	found, files, err := witness.Search(m, began, dirs...)
 	collect(found, err)
+	awake(t, s, trace, watch, files)
 
 	var who []string
 	for _, f := range saw {
@@ -106,10 +109,36 @@ func testWitnesses(t *testing.T, s subject) {
 	if who = slices.Compact(who); !slices.Equal(who, s.sees) {
 		t.Errorf("the key was seen by %q; want %q", who, s.sees)
 	}
-	for _, f := range saw {
-		if t.Failed() {
+	if s.call != "" && !slices.ContainsFunc(saw, func(f witness.Finding) bool {
+		return f.Witness == "trace" && strings.HasPrefix(f.Where, s.call+" ")
+	}) {
+		t.Errorf("the trace did not see the key in %s", s.call)
+	}
+	if t.Failed() {
+		for _, f := range saw {
 			t.Log(f)
 		}
+	}
+}
+
+// awake checks that the witnesses looked at all: one that sees nothing proves
+// nothing.
+func awake(t *testing.T, s subject, trace *witness.Trace, watch *witness.Watch, searched int) {
+	t.Helper()
+	programs := []string{"latchkeyd", "sshd", "git", "ssh", "git-upload-pack", "git-receive-pack"}
+	if s.helper == "" {
+		programs = append(programs, "latchkey")
+	}
+	for _, name := range programs {
+		if !trace.Ran(name) {
+			t.Errorf("the trace did not see %s run", name)
+		}
+	}
+	if !slices.ContainsFunc(watch.Files(), func(path string) bool { return strings.Contains(path, "/app.git/objects/") }) {
+		t.Error("the watch did not see the push change the repository")
+	}
+	if searched == 0 {
+		t.Error("the search found no file to look into")
 	}
 }
 
@@ -118,18 +147,19 @@ func testWitnesses(t *testing.T, s subject) {
 // the test ends.
 func workWithGit(t *testing.T, s subject, key crypto.Signer, trace *witness.Trace) (dirs []string) {
 	traced := func(argv []string) []string {
-		argv, err := trace.Wrap(argv)
+		wrapped, err := trace.Wrap(argv)
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return argv
 		}
-		return argv
+		return wrapped
 	}
 	server := startServer(t, traced)
 	trace.AllowConnect(func(address string) bool { return "https://"+address == server.URL })
 	trace.AllowShared(func(path string) bool { // SQLite's index of its write-ahead log: page numbers
 		return strings.HasPrefix(path, server.Dir+"/") && strings.HasSuffix(path, ".db-shm")
 	})
-	forge := startSSHD(t, traced)
+	forge := startSSHD(t, traced, "KexAlgorithms curve25519-sha256") // the quickest
 	trace.AllowConnect(func(address string) bool { return address == fmt.Sprint("127.0.0.1:", forge.Port) })
 	// Where the C library and sshd ask for names, and log.
 	trace.AllowConnect(func(address string) bool {

@@ -34,6 +34,8 @@ func TestTraceLines(t *testing.T) {
 		{"an innocent write", `7 write(3<«/tmp/x»>, "«hello»", 5) = 5`, ""},
 		{"an interrupted write", "7 write(3<«/tmp/x»>, \"«" + secret + "»\", 22 <unfinished ...>\n8 +++ exited with 0 +++\n7 <... write resumed>) = 22", "write /tmp/x: it"},
 		{"a write that never ends", `7 write(3<«/tmp/x»>, "«` + secret + `»", 22 <unfinished ...>) = ?`, "write /tmp/x: it"},
+		{"a write in which the process is killed", `7 write(3<«/tmp/x»>, "«` + secret + `»", 22 <detached ...>`, "write /tmp/x: it"},
+		{"a call of which nothing is known", `7 ???( <detached ...>`, ""},
 		{"a failed write", `7 write(3<«/tmp/x»>, "«` + secret + `»", 22) = -1 ENOSPC (No space left on device)`, "write /tmp/x: it"},
 		{"two writes by two threads", "7 write(3<«/tmp/x»>, \"«" + secret[:9] + "»\", 9) = 9\n8 write(4<«/tmp/x»>(deleted), \"«" + secret[9:] + "»\", 13) = 13", "write /tmp/x: it"},
 		{"a write that was cut short", "7 write(3<«/tmp/x»>, \"«" + secret[:12] + "»\", 12) = 5\n7 write(3<«/tmp/x»>, \"«" + secret[5:] + "»\", 17) = 17", "write /tmp/x: it"},

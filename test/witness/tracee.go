@@ -40,12 +40,16 @@ func (p *tracee) line(line string) error {
 		delete(p.begun, pid)
 		line = begun + end
 	}
+	if strings.HasPrefix(line, "???(") {
+		return nil // killed on its way into a call, which then is not made
+	}
 	begun, _, unfinished := strings.Cut(line, " <unfinished ...>")
+	begun, _, killed := strings.Cut(begun, " <detached ...>")
 	name, rest, ok := strings.Cut(begun, "(")
 	if !ok {
 		return errors.New("not in the expected form")
 	}
-	if unfinished {
+	if unfinished || killed {
 		p.begun[pid] = begun
 		// What never ends, because the process is killed, was handed to the
 		// kernel all the same.
@@ -55,14 +59,7 @@ func (p *tracee) line(line string) error {
 	if end < 0 {
 		return errors.New("not in the expected form")
 	}
-	p.trace.count(name)
 	return p.call(name, rest[:end], rest[end+len(") = "):])
-}
-
-func (t *Trace) count(name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.calls[name]++
 }
 
 // call takes one system call: its arguments and its result, as strace prints
