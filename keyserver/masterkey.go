@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -40,7 +41,7 @@ func LoadMasterKey(path string) (tink.AEAD, error) {
 	if !info.Mode().IsRegular() {
 		return nil, refuse("is not a regular file", "name the file that holds the master key")
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if info.Mode().Perm()&0o077 != 0 && !readByList(info) {
 		return nil, refuse(fmt.Sprintf("can be used by others (mode %04o)", info.Mode().Perm()),
 			fmt.Sprintf("chmod 0600 %s; if others may have read it, make a new master key", path))
 	}
@@ -66,6 +67,24 @@ func LoadMasterKey(path string) (tink.AEAD, error) {
 		return nil, refuse("is a Tink keyset, but not one that encrypts with associated data (AEAD)", restore)
 	}
 	return key, nil
+}
+
+// readByList reports whether a file is root's and ours to read by an access
+// list only. So systemd hands credentials to a service that is not root's; the
+// mode shows the list's mask, 0440, where a group's permission would stand.
+func readByList(info fs.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Uid == 0 && s.Gid == 0 && os.Geteuid() != 0 && info.Mode().Perm()&0o037 == 0
+}
+
+// NewMasterKey makes a master key (AES-256-GCM) that is in memory only: what is
+// sealed under it is lost with the process.
+func NewMasterKey() (tink.AEAD, error) {
+	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return nil, fmt.Errorf("making the master key: %w", err)
+	}
+	return aead.New(handle)
 }
 
 // CreateMasterKey makes a master key (AES-256-GCM) and writes it to a new file,
