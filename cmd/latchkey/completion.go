@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	_ "embed"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,10 +77,22 @@ const filesCandidate = ":files"
 
 // candidates is what may stand where the last word is.
 func (p *program) candidates(ctx context.Context, words []string) (list []candidate) {
-	typed := words[len(words)-1]
-	for _, c := range p.allCandidates(ctx, words[:len(words)-1], typed) {
-		if strings.HasPrefix(c.word, typed) || c.word == filesCandidate {
+	before, typed := words[:len(words)-1], words[len(words)-1]
+	// bash makes three words of --flag=value, the others one.
+	before = slices.DeleteFunc(slices.Clone(before), func(w string) bool { return w == "=" })
+	prefix := ""
+	if flag, value, ok := strings.Cut(typed, "="); ok {
+		typed = value
+		if flag != "" {
+			before, prefix = append(before, flag), flag+"="
+		}
+	}
+	for _, c := range p.allCandidates(ctx, before, typed) {
+		switch {
+		case c.word == filesCandidate:
 			list = append(list, c)
+		case strings.HasPrefix(c.word, typed):
+			list = append(list, candidate{prefix + c.word, c.about})
 		}
 	}
 	return list
@@ -103,8 +116,7 @@ func (p *program) allCandidates(ctx context.Context, before []string, typed stri
 	arguments, pending, flagsEnd := scan(cmd, before)
 	switch {
 	case pending != nil:
-		value, _ := unquoteUsage(pending)
-		return p.valueCandidates(ctx, value, path)
+		return p.flagValueCandidates(ctx, pending, path)
 	case strings.HasPrefix(typed, "-") && !flagsEnd:
 		return flagCandidates(cmd)
 	}
@@ -162,19 +174,31 @@ func flagCandidates(cmd *cli.Command) (list []candidate) {
 const completeTimeout = time.Second
 
 // valueCandidates is what may stand for a placeholder of the usage, "FILE".
-func (p *program) valueCandidates(ctx context.Context, placeholder string, path []*cli.Command) (list []candidate) {
+func (p *program) valueCandidates(ctx context.Context, placeholder string, path []*cli.Command) []candidate {
 	words := strings.Split(placeholder, "|")
 	switch {
 	case placeholder == "FILE" || placeholder == "FILE|-":
 		return []candidate{{filesCandidate, ""}}
 	case len(words) > 1:
-	case placeholder == "ALGORITHM":
-		words = newAlgorithm().all()
 	case placeholder == "ROLE":
 		words = newRole().all()
 	default:
 		words = p.knownNames(ctx, placeholder, path)
 	}
+	return plainCandidates(words)
+}
+
+func (p *program) flagValueCandidates(ctx context.Context, flag cli.DocGenerationFlag, path []*cli.Command) []candidate {
+	if f, ok := flag.(*cli.GenericFlag); ok {
+		if v, ok := f.Value.(interface{ all() []string }); ok {
+			return plainCandidates(v.all())
+		}
+	}
+	value, _ := unquoteUsage(flag)
+	return p.valueCandidates(ctx, value, path)
+}
+
+func plainCandidates(words []string) (list []candidate) {
 	for _, w := range words {
 		list = append(list, candidate{w, ""})
 	}

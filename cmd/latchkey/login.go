@@ -46,9 +46,11 @@ func (p *program) login(c *cli.Context) error {
 			return withHint(fmt.Errorf("reading the CA file: %w", err), "give a file of PEM certificates, as the server's admin has it")
 		}
 	}
-	if _, err = (login{URL: l.URL, CA: l.CA}).client(); err != nil {
+	client, err := login{URL: l.URL, CA: l.CA}.client()
+	if err != nil {
 		return err // before anything is asked
 	}
+	l.URL = client.URL() // without a slash behind it
 	if l.token, err = p.readToken(); err != nil {
 		return err
 	}
@@ -113,7 +115,7 @@ func (p *program) enter(ctx context.Context, l login, keep bool) (api.User, erro
 	if err != nil {
 		return api.User{}, err
 	}
-	l.User, l.URL = user.Name, given.URL()
+	l.User = user.Name
 	before, _ := savedLogin() // what cannot be read is replaced
 	if keep {
 		return user, l.save()

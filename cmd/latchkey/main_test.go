@@ -12,6 +12,7 @@ import (
 
 // TestMain lets scripts and terminals run this test binary as "latchkey".
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each run of a binary made with -race takes a second
 	testscript.Main(m, map[string]func(){"latchkey": main})
 }
 
@@ -74,4 +75,15 @@ func TestVersion(t *testing.T) {
 			t.Errorf("latchkey %s = %+v; want one line with the version", arg, got)
 		}
 	}
+}
+
+// shortDir is a directory whose path leaves room for a unix socket's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }

@@ -110,7 +110,7 @@ var anyToken = regexp.MustCompile(`\blk_([sw])_[0-9A-Za-z]+`)
 // characters, which could rewrite what the screen shows, and no token, which
 // somebody may have put where a name belongs.
 func presentable(s string) string {
-	return anyToken.ReplaceAllString(printable(s), "lk_${1}_[token]")
+	return anyToken.ReplaceAllString(printable(strings.TrimSpace(s)), "lk_${1}_[token]")
 }
 
 // printable replaces what a terminal would act on rather than show.
@@ -123,7 +123,7 @@ func printable(s string) string {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, strings.TrimSpace(s))
+	}, s)
 }
 
 // print writes what was asked for. An error counts: half an answer in a full

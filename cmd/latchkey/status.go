@@ -73,7 +73,7 @@ func (r statusReport) problem() error {
 	case r.daemonErr != nil && !workspace.NotRunning(r.daemonErr):
 		return explainWorkspace(r.daemonErr)
 	case r.Daemon != nil && r.Daemon.ServerError != "":
-		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), "the daemon's log says more; its server is "+r.Daemon.Server)
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), fmt.Sprintf("is latchkeyd running at %s, and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more", r.Daemon.Server))
 	}
 	return nil
 }
@@ -170,8 +170,8 @@ func (r statusReport) daemonRows() [][]string {
 	for _, k := range d.Keys {
 		rows = append(rows, []string{"  key", strings.TrimSpace(k.Fingerprint + " " + k.Comment)})
 	}
-	held := fmt.Sprintf("%s in memory (%s), forgotten after %gs", plural(d.Held, "private key"), d.Process.Memory, d.IdleSeconds)
-	rows = append(rows, []string{"  held", held})
+	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
+	rows = append(rows, []string{"  held", held}, []string{"  memory", d.Process.Memory})
 	for _, gap := range d.Process.Gaps {
 		rows = append(rows, []string{"  unprotected", gap})
 	}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+// A terminal is one with latchkey running on it.
+type terminal struct {
+	keyboard *os.File
+	cmd      *exec.Cmd
+
+	mu      sync.Mutex
+	changed sync.Cond
+	screen  string
+	ended   bool // nothing more will be shown
+}
+
+// onTerminal runs latchkey on a terminal.
+func onTerminal(t *testing.T, args ...string) *terminal {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Args[0] = "latchkey" // see TestMain
+	cmd.Env = append(os.Environ(), "TERM=xterm")
+	return startOnTerminal(t, cmd)
+}
+
+func startOnTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	tt := &terminal{cmd: cmd}
+	tt.changed.L = &tt.mu
+	var err error
+	if tt.keyboard, err = pty.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	var reader sync.WaitGroup
+	reader.Go(tt.watch)
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		tt.keyboard.Close()
+		reader.Wait()
+		if t.Failed() {
+			t.Logf("the screen of %q:\n%s", cmd.Args, tt.screen)
+		}
+	})
+	return tt
+}
+
+func (tt *terminal) watch() {
+	b := make([]byte, 4096)
+	for {
+		n, err := tt.keyboard.Read(b)
+		tt.mu.Lock()
+		tt.screen += string(b[:n])
+		tt.ended = err != nil // EIO when the program has ended
+		tt.changed.Broadcast()
+		tt.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// sees waits until the terminal shows a text, and returns all that it shows.
+func (tt *terminal) sees(t *testing.T, text string) string {
+	t.Helper()
+	hang := time.AfterFunc(time.Minute, func() { tt.cmd.Process.Kill() })
+	defer hang.Stop()
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
+	for !strings.Contains(tt.screen, text) {
+		if tt.ended {
+			t.Fatalf("the terminal never showed %q but\n%s", text, tt.screen)
+		}
+		tt.changed.Wait()
+	}
+	return tt.screen
+}
+
+func (tt *terminal) types(t *testing.T, text string) {
+	t.Helper()
+	if _, err := io.WriteString(tt.keyboard, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ends waits for the program's end, and returns its status and the screen.
+func (tt *terminal) ends(t *testing.T) (*os.ProcessState, string) {
+	t.Helper()
+	hang := time.AfterFunc(time.Minute, func() { tt.cmd.Process.Kill() })
+	defer hang.Stop()
+	tt.mu.Lock()
+	for !tt.ended {
+		tt.changed.Wait()
+	}
+	screen := tt.screen
+	tt.mu.Unlock()
+	tt.cmd.Wait()
+	return tt.cmd.ProcessState, screen
+}
+
+func TestLoginShowsNoToken(t *testing.T) {
+	s := newServer(t, false)
+	newHome(t)
+	token := s.newUser(t, "ada", api.RoleUser)
+	tt := onTerminal(t, "login", s.URL)
+	tt.sees(t, "token: ")
+	tt.types(t, token+"\n")
+	state, screen := tt.ends(t)
+	if state.ExitCode() != 0 || !strings.Contains(screen, "logged in to "+s.URL+" as ada (user)") {
+		t.Errorf("login on a terminal ended with %v", state)
+	}
+	if strings.Contains(screen, token[5:10]) {
+		t.Error("the terminal shows the token that was typed")
+	}
+}
+
+// An interrupt at the prompt leaves a terminal behind that shows what is typed.
+func TestInterruptAtThePrompt(t *testing.T) {
+	newHome(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The shell is there after latchkey, as the user's is, and asks the terminal.
+	dir := t.TempDir()
+	if err := os.Symlink(exe, dir+"/latchkey"); err != nil {
+		t.Fatal(err)
+	}
+	// The shell is there after latchkey, as the user's is, and asks the terminal.
+	cmd := exec.Command("/bin/sh", "-c", `trap : INT; latchkey login; echo "status $?"; stty -a | tr ' ;' '\n\n' | grep '^-\{0,1\}echo$'; echo over`)
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	tt := startOnTerminal(t, cmd)
+	tt.sees(t, "token: ")
+	tt.types(t, "\x03")
+	screen := strings.ReplaceAll(tt.sees(t, "over"), "\r\n", "\n")
+	if !strings.Contains(screen, "status 130\necho\nover") {
+		t.Errorf("after an interrupt at the prompt the terminal shows\n%s\nwant status 130 and echo", screen)
+	}
+}
+
+func TestEndOfInputAtThePrompt(t *testing.T) {
+	newHome(t)
+	tt := onTerminal(t, "login")
+	tt.sees(t, "token: ")
+	tt.types(t, "\x04")
+	if state, screen := tt.ends(t); state.ExitCode() != 1 || !strings.Contains(screen, "no token was given") {
+		t.Errorf("^D at the prompt ended with %v", state)
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	loggedIn(t)
+	before := decode[api.Key](t, latchkey(t, "key", "show", "--json"))
+	for _, answer := range []string{"\n", "n\n", "yess\n", "\x04"} {
+		tt := onTerminal(t, "key", "rotate")
+		tt.sees(t, "Go on? [y/N] ")
+		tt.types(t, answer)
+		if state, _ := tt.ends(t); state.ExitCode() != 1 {
+			t.Errorf("after the answer %q: %v; want exit status 1", answer, state)
+		}
+	}
+	if k := decode[api.Key](t, latchkey(t, "key", "show", "--json")); k.Generation != before.Generation {
+		t.Fatalf("answers other than yes have rotated the key to generation %d", k.Generation)
+	}
+	tt := onTerminal(t, "key", "rotate", "--keep-old", "24h")
+	question := tt.sees(t, "Go on? [y/N] ")
+	for _, want := range []string{before.Fingerprint, "generation 1", "the old one is offered until "} {
+		if !strings.Contains(question, want) {
+			t.Errorf("the question has no %q:\n%s", want, question)
+		}
+	}
+	tt.types(t, "y\n")
+	if state, _ := tt.ends(t); state.ExitCode() != 0 {
+		t.Errorf("after yes: %v", state)
+	}
+	if k := decode[api.Key](t, latchkey(t, "key", "show", "--json")); k.Generation != 2 {
+		t.Errorf("after yes the key is of generation %d; want 2", k.Generation)
+	}
+}
+
+// Without a terminal nothing is destroyed unless the line says so.
+func TestConfirmWithoutTerminal(t *testing.T) {
+	loggedIn(t)
+	for _, typed := range []string{"key rotate", "key delete default", "workspace delete box", "user disable ada", "user delete ada"} {
+		got := latchkeyWith(t, "y\n", strings.Fields(typed)...)
+		if got.code != exitUsage && !strings.Contains(got.stderr, "not allowed") && !strings.Contains(got.stderr, "forbidden") ||
+			got.code == exitUsage && !strings.HasSuffix(got.stderr, ": that must be confirmed, and stdin is not a terminal\nlatchkey: hint: to do it, add --yes\n") {
+			t.Errorf("latchkey %s = %+v; want it to ask for --yes", typed, got)
+		}
+	}
+}
+
+func TestColorsOnTerminal(t *testing.T) {
+	newHome(t)
+	for _, test := range []struct {
+		env  string
+		want bool
+	}{{"X=", true}, {"NO_COLOR=1", false}, {"TERM=dumb", false}} {
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(exe, "nonsense")
+		cmd.Args[0] = "latchkey"
+		cmd.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=", test.env)
+		_, screen := startOnTerminal(t, cmd).ends(t)
+		if got := strings.Contains(screen, "\x1b[1;31merror\x1b[0m: unknown command"); got != test.want {
+			t.Errorf("with %s an error on a terminal is %q; want colours: %v", test.env, screen, test.want)
+		}
+	}
+}
+
+func TestPassphraseIsAsked(t *testing.T) {
+	loggedIn(t)
+	file, public := newKeyFile(t, "correct horse")
+	tt := onTerminal(t, "key", "import", "work", file)
+	tt.sees(t, "passphrase of the key "+file+": ")
+	tt.types(t, "wrong staple\n")
+	tt.sees(t, "the passphrase is wrong")
+	tt.types(t, "correct horse\n")
+	state, screen := tt.ends(t)
+	if state.ExitCode() != 0 || !strings.Contains(screen, strings.Fields(public)[1]) {
+		t.Errorf("import ended with %v; want the public key shown", state)
+	}
+	if strings.Contains(screen, "staple") || strings.Contains(screen, "horse") {
+		t.Error("the terminal shows the passphrase that was typed")
+	}
+}

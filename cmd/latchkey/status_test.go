@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/workspace"
+)
+
+// startDaemon runs a workspace daemon in this process until the test ends, in
+// the runtime directory that newHome has set.
+func startDaemon(t *testing.T, s *testServer, token string) {
+	t.Helper()
+	dir := shortDir(t)
+	t.Setenv("LATCHKEY_RUNTIME_DIR", dir)
+	ready := make(chan string, 1)
+	d := workspace.NewDaemon(workspace.Config{
+		Dir: dir, Client: s.client(t, token), Idle: sshagent.DefaultIdle, Version: "test",
+		Ready: func(socket string) { ready <- socket },
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	var running sync.WaitGroup
+	running.Go(func() { ended <- d.Run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatalf("the daemon ended: %v", err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	s := loggedIn(t)
+	path, _ := loginPath()
+	k := decode[api.Key](t, latchkey(t, "key", "show", "--json"))
+	latchkey(t, "status").expect(t, 0, ""+
+		"server  "+s.URL+", reachable\n"+
+		"user    ada (user), by "+path+"\n"+
+		"key     default "+k.Fingerprint+", generation 1\n"+
+		"daemon  not running\n", "")
+
+	token := strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout)
+	startDaemon(t, s, token)
+	got := latchkey(t, "status").ok(t)
+	for _, want := range []string{
+		"\n  workspace  box of ada\n",
+		"agent.sock (not in use here: eval \"$(latchkey env)\")\n",
+		"\n  key        " + k.Fingerprint + " ",
+		"\n  held       0 private keys, forgotten after 60s\n",
+		"\n  server     " + s.URL + ", reachable\n",
+	} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("status has no %q:\n%s", want, got.stdout)
+		}
+	}
+	var report struct {
+		Login  loginStatus
+		Daemon workspace.State
+	}
+	if err := json.Unmarshal([]byte(latchkey(t, "status", "--json").ok(t).stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Login.User != "ada" || !report.Login.Reachable || report.Daemon.Workspace != "box" {
+		t.Errorf("status --json = %+v; want ada, reachable, and the workspace box", report)
+	}
+}
+
+// A gap in the daemon's protection is shown, a sentence each.
+func TestStatusShowsGaps(t *testing.T) {
+	r := statusReport{Daemon: &workspace.State{}}
+	r.Daemon.Process.Gaps = []string{"core dumps are on: set a limit", "memory may be swapped"}
+	rows := r.daemonRows()
+	for i, gap := range r.Daemon.Process.Gaps {
+		if got := rows[len(rows)-2+i]; got[0] != "  unprotected" || got[1] != gap {
+			t.Errorf("row %d of the daemon's status is %q; want the gap %q", i, got, gap)
+		}
+	}
+}
+
+// The exit status says whether what should work does.
+func TestStatusOfWhatDoesNotWork(t *testing.T) {
+	newHome(t)
+	got := latchkey(t, "status")
+	got.expect(t, 1, "login   none\ndaemon  not running\n", "latchkey: error: not logged in\nlatchkey: hint: \"latchkey login URL\", with the token that the server's admin gave you\n")
+
+	s := loggedIn(t)
+	token := strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout)
+	startDaemon(t, s, token)
+	// A workspace needs no login.
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(t.TempDir(), "none"))
+	got = latchkey(t, "status").ok(t)
+	if !strings.HasPrefix(got.stdout, "login ") || !strings.Contains(got.stdout, "\n  workspace  box of ada\n") {
+		t.Errorf("status in a workspace without a login =\n%s", got.stdout)
+	}
+
+	s.Close()
+	got = latchkey(t, "status")
+	if got.code != 1 || !strings.Contains(got.stdout, "\n  server  "+s.URL+", not reachable\n") ||
+		!strings.HasPrefix(got.stderr, "latchkey: error: the workspace daemon: ") ||
+		!strings.HasSuffix(got.stderr, "latchkey: hint: is latchkeyd running at "+s.URL+", and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more\n") {
+		t.Errorf("status with the daemon's server away = %+v", got)
+	}
+}
+
+func TestStatusWithoutServer(t *testing.T) {
+	s := loggedIn(t)
+	s.Close()
+	got := latchkey(t, "status")
+	if got.code != 1 || !strings.HasPrefix(got.stdout, "server  "+s.URL+", not reachable\n") || !strings.HasSuffix(got.stderr, "latchkey: hint: is latchkeyd running at "+s.URL+"?\n") {
+		t.Errorf("status without a server = %+v", got)
+	}
+}
+
+// In a workspace the daemon knows the public key, and nobody need log in.
+func TestPublicKeyFromTheDaemon(t *testing.T) {
+	s := loggedIn(t)
+	want := latchkey(t, "publickey").ok(t).stdout
+	token := strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout)
+	startDaemon(t, s, token)
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(t.TempDir(), "none"))
+	latchkey(t, "publickey").expect(t, 0, want, "")
+	got := latchkey(t, "publickey", "work")
+	got.expect(t, 1, "", "latchkey: error: key work: the workspace daemon does not know keys by their names\nlatchkey: hint: latchkey login "+s.URL+"\n")
+}
