@@ -16,13 +16,14 @@ func (p *program) auditCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "audit",
 		Usage: "read the audit log (for admins and auditors)",
-		Description: `Prints who did what to which record, from where, and how it ended, oldest first.
+		Description: `Prints who did what to which record, from where, and how it ended: the newest
+events, oldest first.
 
-  latchkey audit --after 1000 -n 50
-  latchkey audit -f --json`,
+  latchkey audit -f
+  latchkey audit --after 1000 --json`,
 		Flags: []cli.Flag{
-			&cli.Int64Flag{Name: "after", Usage: "begin behind the event with the number `N`"},
-			&cli.IntFlag{Name: "count", Aliases: []string{"n"}, Usage: "print at most `N` events; else all"},
+			&cli.Int64Flag{Name: "count", Aliases: []string{"n"}, Value: 20, Usage: "print the last `N` events; else 20"},
+			&cli.Int64Flag{Name: "after", Usage: "print all events behind the one with the number `N`"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with new events as they come"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON, one event on a line"},
 		},
@@ -36,16 +37,21 @@ const (
 )
 
 func (p *program) audit(c *cli.Context, s *session) error {
-	after, left, all := c.Int64("after"), c.Int("count"), !c.IsSet("count")
-	if after < 0 || left < 0 {
+	after := c.Int64("after")
+	switch {
+	case after < 0 || c.Int64("count") < 0:
 		return usagef("audit: --after and -n take numbers from 0")
-	}
-	for all || left > 0 {
-		limit := auditPage
-		if !all {
-			limit = min(limit, left)
+	case !c.IsSet("after"):
+		last, err := s.lastEvent(c.Context)
+		if err != nil {
+			return err
 		}
-		events, err := s.Audit(c.Context, after, limit)
+		after = max(0, last-c.Int64("count"))
+	case c.IsSet("count"):
+		return withHint(usagef("audit: --after and -n don't go together"), "--after N prints all behind N, -n N the last ones")
+	}
+	for {
+		events, err := s.Audit(c.Context, after, auditPage)
 		if err != nil {
 			return err
 		}
@@ -55,7 +61,6 @@ func (p *program) audit(c *cli.Context, s *session) error {
 			}
 			after = e.Seq
 		}
-		left -= len(events)
 		// A short page may be a server's smaller limit; an empty one is the end.
 		switch {
 		case len(events) > 0:
@@ -67,7 +72,39 @@ func (p *program) audit(c *cli.Context, s *session) error {
 			}
 		}
 	}
-	return nil
+}
+
+// lastEvent finds the number of the newest event, 0 if there is none. Events
+// are numbered from 1 without gaps, so twenty questions find one in a million.
+func (s *session) lastEvent(ctx context.Context) (int64, error) {
+	there := func(n int64) (bool, error) {
+		events, err := s.Audit(ctx, n-1, 1)
+		return len(events) > 0, err
+	}
+	last, next := int64(0), int64(1) // last is there, or 0
+	for {
+		ok, err := there(next)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			break
+		}
+		last, next = next, 2*next
+	}
+	for next-last > 1 {
+		middle := last + (next-last)/2
+		ok, err := there(middle)
+		switch {
+		case err != nil:
+			return 0, err
+		case ok:
+			last = middle
+		default:
+			next = middle
+		}
+	}
+	return last, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

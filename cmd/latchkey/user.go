@@ -53,6 +53,9 @@ func (p *program) userCreate(c *cli.Context, s *session) error {
 	created, err := s.CreateUser(c.Context, api.CreateUserRequest{
 		Name: c.Args().First(), Role: chosen[api.Role](c, "role"), KeyAlgorithm: chosen[api.Algorithm](c, "algorithm"),
 	})
+	if errors.Is(err, api.ErrConflict) {
+		return withHint(err, fmt.Sprintf(`"latchkey user show %s" shows who it is; on the server, "latchkeyd token %[1]s" makes a token for them`, c.Args().First()))
+	}
 	if err != nil {
 		return err
 	}
