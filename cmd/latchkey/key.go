@@ -84,7 +84,7 @@ func keyDetails(k api.Key) [][]string {
 		{"algorithm", string(k.Algorithm) + ", " + origin},
 		{"generation", fmt.Sprintf("%d, %s", k.Generation, humane(k.UpdatedAt, time.Now()))},
 		{"last fetched", fetched},
-		{"offered until", humaneOr(k.ExpiresAt, "")},
+		{"expires", humaneOr(k.ExpiresAt, "")},
 	}
 }
 
@@ -100,10 +100,10 @@ func (p *program) keyList(c *cli.Context, s *session) error {
 	for _, k := range keys {
 		rows = append(rows, []string{
 			k.Name, strconv.FormatInt(k.Generation, 10), string(k.Algorithm), k.Fingerprint,
-			humane(k.UpdatedAt, time.Now()), humaneOr(k.LastFetchedAt, "never"), humaneOr(k.ExpiresAt, "replaced"),
+			humane(k.UpdatedAt, time.Now()), humaneOr(k.LastFetchedAt, "never"), humaneOr(k.ExpiresAt, ""),
 		})
 	}
-	return p.table("NAME\tGENERATION\tALGORITHM\tFINGERPRINT\tMADE\tLAST FETCHED\tOFFERED UNTIL", rows)
+	return p.table("NAME\tGENERATION\tALGORITHM\tFINGERPRINT\tMADE\tLAST FETCHED\tEXPIRES", rows)
 }
 
 func (p *program) keyCreate(c *cli.Context, s *session) error {
@@ -129,6 +129,9 @@ func (p *program) keyRotate(c *cli.Context, s *session) error {
 		Algorithm:      chosen[api.Algorithm](c, "algorithm"),
 		KeepOldSeconds: seconds(c, "keep-old"),
 	}
+	if err := checkKeepOld(r.KeepOldSeconds); err != nil {
+		return err
+	}
 	if c.IsSet("generation") {
 		r.Generation = c.Int64("generation")
 	}
@@ -140,6 +143,16 @@ func (p *program) keyRotate(c *cli.Context, s *session) error {
 		return err
 	}
 	return p.newKey(c, k, "has been replaced: generation "+strconv.FormatInt(k.Generation, 10))
+}
+
+// maxKeepOld is the API's.
+const maxKeepOld = 30 * 24 * time.Hour
+
+func checkKeepOld(seconds int64) error {
+	if seconds > int64(maxKeepOld.Seconds()) {
+		return usagef("flag --keep-old: a replaced key is offered for at most %s", span(maxKeepOld))
+	}
+	return nil
 }
 
 // rotate replaces a key, and says what to do if somebody else was faster.

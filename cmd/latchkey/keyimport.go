@@ -40,6 +40,9 @@ func (p *program) keyImport(c *cli.Context, s *session) error {
 	if c.IsSet("keep-old") && !c.Bool("replace") {
 		return withHint(usagef("key import: --keep-old is for a key that is replaced"), "add --replace, or leave it out")
 	}
+	if err := checkKeepOld(seconds(c, "keep-old")); err != nil {
+		return err
+	}
 	pem, err := p.readKeyFile(file)
 	if err != nil {
 		return err
@@ -66,7 +69,7 @@ func (p *program) sendKey(c *cli.Context, s *session, name, pem, passphrase stri
 	case err != nil && !errors.Is(err, api.ErrNotFound):
 		return api.Key{}, err
 	case exists && !c.Bool("replace"):
-		return api.Key{}, withHint(fmt.Errorf("there is a key %s already: %w", name, api.ErrConflict),
+		return api.Key{}, withHint(fmt.Errorf("there is a key %s already", name),
 			"to replace it, add --replace; else choose another name")
 	case !exists:
 		return s.CreateKey(c.Context, api.Me, api.CreateKeyRequest{Name: name, PrivateKey: pem, Passphrase: passphrase})
