@@ -139,6 +139,15 @@ func prepareFile(ctx context.Context, db *sql.DB) error {
 	if mode != "wal" {
 		return fmt.Errorf("this file system cannot hold a write-ahead log (the journal mode stays %q)", mode)
 	}
+	// The first transaction makes the log and its index: what keeps it from
+	// being made is clearer here than behind the first migration.
+	if _, err := db.ExecContext(ctx, "BEGIN IMMEDIATE; ROLLBACK"); err != nil {
+		var e *sqlite.Error
+		if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE {
+			err = fmt.Errorf("there is no room for its index; is the disk full? %w", err)
+		}
+		return fmt.Errorf("begin a write-ahead log: %w", err)
+	}
 	return nil
 }
 

@@ -129,10 +129,10 @@ func raceChain(k *kit) {
 				if err := k.store.CreateUser(k.ctx, user(name), key(name, api.DefaultKey, 1), token(name, "first"), event("create "+name)); err != nil {
 					k.Errorf("CreateUser(%s): %v", name, err)
 				}
-				taken := user("alice")
-				taken.ID = keyserver.UserID("not " + name)
-				if err := k.store.CreateUser(k.ctx, taken, key(name, "taken", 1), token(name, "taken"), event("refused")); !errors.Is(err, api.ErrConflict) {
-					k.Errorf("CreateUser with a taken name = %v; want a conflict", err)
+				// Refused for its token, when the user and the key are in.
+				ghost := "ghost " + name
+				if err := k.store.CreateUser(k.ctx, user(ghost), key(ghost, api.DefaultKey, 1), token("alice", "first"), event("refused")); !errors.Is(err, api.ErrConflict) {
+					k.Errorf("CreateUser with a taken token = %v; want a conflict", err)
 				}
 				if err := k.store.RecordFetch(k.ctx, user(name).ID, api.DefaultKey, 1, "w", event("fetch "+name)); err != nil {
 					k.Errorf("RecordFetch(%s): %v", name, err)
@@ -149,6 +149,9 @@ func raceChain(k *kit) {
 		seen[e.Action]++
 	}
 	k.same("events of refused changes", seen["refused"], 0)
+	for _, u := range must(k.store.Users(k.ctx, "ghost", 1))(k.T, "Users") {
+		k.same("user whose creation was refused", u.Name, "not there")
+	}
 	k.same("different events", len(seen), 1+3*racers*rounds)
 	k.same("events", k.lastEvent().Seq, int64(1+3*racers*rounds))
 }
