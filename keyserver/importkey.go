@@ -131,6 +131,7 @@ func parseOpenSSH(block *pem.Block, passphrase string) (crypto.PrivateKey, error
 		Keys                    uint32
 		Public                  []byte
 		Private                 []byte
+		Tag                     []byte `ssh:"rest"` // of ciphers that make one
 	}
 	body, ok := bytes.CutPrefix(block.Bytes, []byte("openssh-key-v1\x00")) // OpenSSH's PROTOCOL.key
 	if !ok || ssh.Unmarshal(body, &head) != nil {
@@ -220,7 +221,7 @@ func parseDER(block *pem.Block, passphrase string) (crypto.PrivateKey, error) {
 			return nil, errPassphraseWrong
 		}
 		if err != nil {
-			return nil, badKey("rewrite it with: ssh-keygen -p -f FILE", "is encrypted in a way that is not supported")
+			return nil, errEncryption
 		}
 		defer clear(der)
 	}

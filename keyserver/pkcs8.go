@@ -29,7 +29,7 @@ var (
 // so many take some seconds.
 const maxIterations = 10_000_000
 
-var errPKCS8Unsupported = badKey("rewrite it with: ssh-keygen -p -f FILE", "is encrypted in a way that is not supported")
+var errEncryption = badKey("rewrite it with: openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out NEWFILE", "is encrypted in a way that is not supported")
 
 func parseEncryptedPKCS8(block *pem.Block, passphrase string) (crypto.PrivateKey, error) {
 	var info struct {
@@ -40,7 +40,7 @@ func parseEncryptedPKCS8(block *pem.Block, passphrase string) (crypto.PrivateKey
 		return nil, errMalformed
 	}
 	if !info.Algorithm.Algorithm.Equal(oidPBES2) {
-		return nil, errPKCS8Unsupported
+		return nil, errEncryption
 	}
 	if passphrase == "" {
 		return nil, errPassphraseNeeded
@@ -65,7 +65,7 @@ func parseEncryptedPKCS8(block *pem.Block, passphrase string) (crypto.PrivateKey
 func decryptPBES2(kdf, enc pkix.AlgorithmIdentifier, passphrase string, sealed []byte) ([]byte, error) {
 	keyLen := aesCBC(enc.Algorithm)
 	if keyLen == 0 {
-		return nil, errPKCS8Unsupported
+		return nil, errEncryption
 	}
 	var iv []byte
 	if _, err := asn1.Unmarshal(enc.Parameters.FullBytes, &iv); err != nil {
@@ -109,7 +109,7 @@ func aesCBC(oid asn1.ObjectIdentifier) int {
 // stretch derives the key that a passphrase stands for.
 func stretch(kdf pkix.AlgorithmIdentifier, passphrase string, keyLen int) ([]byte, error) {
 	if !kdf.Algorithm.Equal(oidPBKDF2) {
-		return nil, errPKCS8Unsupported
+		return nil, errEncryption
 	}
 	var p struct {
 		Salt       []byte
@@ -122,11 +122,11 @@ func stretch(kdf pkix.AlgorithmIdentifier, passphrase string, keyLen int) ([]byt
 	}
 	newHash := pbkdf2Hash(p.PRF.Algorithm)
 	if newHash == nil || p.KeyLen != 0 && p.KeyLen != keyLen || p.Iterations > maxIterations {
-		return nil, errPKCS8Unsupported
+		return nil, errEncryption
 	}
 	key, err := pbkdf2.Key(newHash, passphrase, p.Salt, p.Iterations, keyLen)
 	if err != nil {
-		return nil, errPKCS8Unsupported
+		return nil, errEncryption
 	}
 	return key, nil
 }
