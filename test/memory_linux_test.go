@@ -1,0 +1,289 @@
+package test
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/latchkey/latchkey/test/witness"
+)
+
+// memorySignatures is how many signatures a daemon makes before its memory is
+// looked through: each may leave copies of its own.
+const memorySignatures = 20
+
+// A keeper is a workspace daemon whose user's key the test knows.
+type keeper struct {
+	*process
+	w       *workspace
+	public  ssh.PublicKey
+	matcher *witness.Matcher
+}
+
+// startKeeper starts a daemon for a new user with this key. The token is in its
+// environment, out of which it has to take it. latchkey is the program to run.
+func startKeeper(t *testing.T, s *server, latchkey, user string, key crypto.Signer, flags ...string) *keeper {
+	t.Helper()
+	private, line := encodeKey(t, key)
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := witness.MemorySecrets(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := s.newUser(t, user, private).newWorkspace(t, user, nil)
+	w.Env = slices.DeleteFunc(w.Env, func(v string) bool { return strings.HasPrefix(v, "LATCHKEY_TOKEN_FILE=") })
+	w.Setenv("LATCHKEY_TOKEN", w.Token)
+	cmd := w.command(context.Background(), t, latchkey, append([]string{"agent"}, flags...)...)
+	p, _ := start(t, cmd, regexp.MustCompile(`msg=ready`))
+	return &keeper{p, w, public, witness.NewMatcher(secrets...)}
+}
+
+func (k *keeper) pid() int { return k.cmd.Process.Pid }
+
+// file is the path of a file in the daemon's directory of /proc.
+func (k *keeper) file(name string) string { return fmt.Sprintf("/proc/%d/%s", k.pid(), name) }
+
+// sign makes signatures through the daemon's socket.
+func (k *keeper) sign(t *testing.T) {
+	t.Helper()
+	conn, err := net.Dial("unix", k.w.AgentSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	a := agent.NewClient(conn)
+	flags := agent.SignatureFlags(0)
+	if k.public.Type() == ssh.KeyAlgoRSA {
+		flags = agent.SignatureFlagRsaSha512
+	}
+	for i := range memorySignatures {
+		data := fmt.Appendf(nil, "what is to be signed, %d", i)
+		signature, err := a.SignWithFlags(k.public, data, flags)
+		if err == nil {
+			err = k.public.Verify(data, signature)
+		}
+		if err != nil {
+			t.Fatalf("signature %d: %v", i, err)
+		}
+	}
+}
+
+// held asks the daemon how many private keys it holds.
+func (k *keeper) held(ctx context.Context, t *testing.T) int {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(k.w.Runtime, "control.sock"))
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon/status", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		t.Fatalf("asking the daemon what it holds: %v", err)
+	}
+	defer answer.Body.Close()
+	var status struct{ Held *int }
+	if err := json.NewDecoder(answer.Body).Decode(&status); err != nil || status.Held == nil {
+		t.Fatalf("the daemon does not say what it holds: %s, %v", answer.Status, err)
+	}
+	return *status.Held
+}
+
+// forgets waits until the daemon says that it holds no key.
+func (k *keeper) forgets(t *testing.T) {
+	t.Helper()
+	deadline, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for k.held(deadline, t) > 0 {
+	}
+}
+
+// look looks through the daemon's memory.
+func (k *keeper) look(t *testing.T) []witness.Finding {
+	t.Helper()
+	found, err := witness.Memory(k.matcher, k.pid())
+	if err != nil {
+		t.Error(err)
+	}
+	return found
+}
+
+// lockedMemory is how many bytes of the daemon's memory are neither swapped nor
+// dumped.
+func (k *keeper) lockedMemory(t *testing.T) (bytes int64) {
+	t.Helper()
+	smaps, err := os.ReadFile(k.file("smaps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var low, high int64
+	for line := range strings.Lines(string(smaps)) {
+		var a, b int64
+		if n, _ := fmt.Sscanf(line, "%x-%x ", &a, &b); n == 2 {
+			low, high = a, b
+		}
+		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok {
+			if f := strings.Fields(flags); slices.Contains(f, "lo") && slices.Contains(f, "dd") {
+				bytes += high - low
+			}
+		}
+	}
+	return bytes
+}
+
+// The kinds of key, and the ways in which a daemon comes to forget one.
+var memoryCases = []struct {
+	name   string
+	key    func(testing.TB) crypto.Signer
+	flags  []string
+	forget func(*keeper)
+}{
+	{"ed25519 told to forget", ed25519Key, []string{"--idle", "24h"}, func(k *keeper) { k.signal(syscall.SIGUSR1) }},
+	{"ecdsa told to forget", ecdsaKey, []string{"--idle", "24h"}, func(k *keeper) { k.signal(syscall.SIGUSR1) }},
+	{"rsa told to forget", rsaKey, []string{"--idle", "24h"}, func(k *keeper) { k.signal(syscall.SIGUSR1) }},
+	{"ed25519 idle for a moment", ed25519Key, []string{"--idle", "200ms"}, func(*keeper) {}},
+	{"ed25519 forgotten at once", ed25519Key, []string{"--idle", "0"}, func(*keeper) {}},
+}
+
+// Once the daemon says that it holds no key, no form of it is anywhere in its memory.
+func TestMemoryHoldsNoCopy(t *testing.T) {
+	needRoot(t, "it reads the memory of a process that nobody else may look into")
+	s := startServer(t, nil)
+	for i, tt := range memoryCases {
+		t.Run(tt.name, func(t *testing.T) {
+			k := startKeeper(t, s, program(t, "latchkey"), fmt.Sprint("ada", i), tt.key(t), tt.flags...)
+			k.sign(t)
+			tt.forget(k)
+			k.forgets(t)
+			if found := k.look(t); len(found) > 0 {
+				t.Errorf("the daemon holds no key, and this of it is in its memory:\n%s", lines(found))
+			}
+			// It signs again, so it is the program that works which was looked at.
+			k.sign(t)
+		})
+	}
+}
+
+// The same look finds the key in a daemon that is built to leave copies: without
+// the experiment that erases.
+func TestMemorySeesCopies(t *testing.T) {
+	needRoot(t, "it reads the memory of a process that nobody else may look into")
+	plain := filepath.Join(openDir(t), "latchkey")
+	build := exec.Command("go", "build", "-trimpath", "-tags=urfave_cli_no_docs", "-o", plain, "../cmd/latchkey")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=", "GOFLAGS=", "GOTMPDIR=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	s := startServer(t, nil)
+	for i, tt := range memoryCases[:3] {
+		t.Run(tt.name, func(t *testing.T) {
+			k := startKeeper(t, s, plain, fmt.Sprint("ada", i), tt.key(t), tt.flags...)
+			if !strings.Contains(k.said(), "built without GOEXPERIMENT=runtimesecret") {
+				t.Errorf("the daemon does not say what this build lacks:\n%s", k.said())
+			}
+			k.sign(t)
+			if found := k.look(t); len(found) == 0 {
+				t.Errorf("a daemon that leaves copies has made %d signatures, and none was found: this test cannot see", memorySignatures)
+			}
+		})
+	}
+}
+
+// While the daemon holds a key, that is in locked memory which is not dumped,
+// and no other process of the same user can look at it, or at the token.
+func TestMemoryIsShut(t *testing.T) {
+	needRoot(t, "the workspace has to belong to another user than the test")
+	s := startServer(t, nil)
+	k := startKeeper(t, s, program(t, "latchkey"), "ada", ed25519Key(t), "--idle", "24h")
+	before := k.lockedMemory(t)
+	k.sign(t)
+	if n := k.held(t.Context(), t); n != 1 {
+		t.Fatalf("the daemon holds %d keys after signing; want 1", n)
+	}
+	page := int64(os.Getpagesize())
+	if during := k.lockedMemory(t); during != before+page {
+		t.Errorf("%d bytes are locked and not dumped, %d without the key; want a page more", during, before)
+	}
+	for _, name := range []string{"mem", "environ", "maps", "fd/0"} {
+		if out, err := k.w.Try(t, "head", "-c", "1", k.file(name)); err == nil || !strings.Contains(out, "Permission denied") {
+			t.Errorf("another process of the same user reads %s: %v, %s; want permission denied", name, err, out)
+		}
+	}
+	if out, err := k.w.Try(t, need(t, "strace"), "-p", fmt.Sprint(k.pid())); err == nil || !strings.Contains(out, "Operation not permitted") {
+		t.Errorf("another process of the same user attaches: %v, %s; want operation not permitted", err, out)
+	}
+	// It can do so with a process that is not hardened, or this shows nothing.
+	sleep := k.w.Command(t, "sleep", "86400")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		sleep.Process.Kill()
+		sleep.Wait()
+	}()
+	if out, err := k.w.Try(t, "head", "-c", "1", fmt.Sprintf("/proc/%d/environ", sleep.Process.Pid)); err != nil {
+		t.Errorf("another process of the same user cannot read environ of one that is not hardened: %v, %s", err, out)
+	}
+	environ, err := os.ReadFile(k.file("environ"))
+	if err != nil || !strings.Contains(string(environ), "LATCHKEY_URL=") || strings.Contains(string(environ), k.w.Token[len("lk_w_"):]) {
+		t.Errorf("root reads environ of the daemon: %v, %q; want one without the token", err, environ)
+	}
+	if cmdline, err := os.ReadFile(k.file("cmdline")); err != nil || strings.Contains(string(cmdline), k.w.Token[len("lk_w_"):]) {
+		t.Errorf("the daemon's arguments are %q, %v; want no token in them", cmdline, err)
+	}
+	k.signal(syscall.SIGUSR1)
+	k.forgets(t)
+	if after := k.lockedMemory(t); after != before {
+		t.Errorf("%d bytes are locked after the key was forgotten; want %d, as before", after, before)
+	}
+}
+
+// A daemon that crashes leaves no core file, whatever limit it was started with.
+func TestMemoryIsNotDumped(t *testing.T) {
+	needRoot(t, "the workspace has to belong to another user than the test")
+	if pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern"); err != nil || strings.ContainsAny(string(pattern), "|/") {
+		lacks(t, fmt.Sprintf("core files are not left in the working directory here: core_pattern is %q, %v", pattern, err))
+	}
+	s := startServer(t, nil)
+	k := startKeeper(t, s, program(t, "latchkey"), "ada", ed25519Key(t), "--idle", "24h")
+	k.sign(t)
+	k.signal(syscall.SIGABRT)
+	<-k.exited
+	if k.cmd.ProcessState.Sys().(syscall.WaitStatus).CoreDump() {
+		t.Error("the kernel says that it dumped core")
+	}
+	for _, dir := range []string{k.w.Home, "."} {
+		if cores, _ := filepath.Glob(filepath.Join(dir, "core*")); len(cores) > 0 {
+			t.Errorf("there is a core file: %v", cores)
+		}
+	}
+}
+
+func lines(found []witness.Finding) string {
+	var b strings.Builder
+	for _, f := range found {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String()
+}
