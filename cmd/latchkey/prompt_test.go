@@ -240,3 +240,20 @@ func TestPassphraseIsAsked(t *testing.T) {
 		t.Error("the terminal shows the passphrase that was typed")
 	}
 }
+
+// What was confirmed is what is replaced, and not what somebody else has put in
+// its place while the question stood there.
+func TestConfirmedGenerationIsReplaced(t *testing.T) {
+	loggedIn(t)
+	tt := onTerminal(t, "key", "rotate")
+	tt.sees(t, "Go on? [y/N] ")
+	latchkey(t, "key", "rotate", "-y").ok(t)
+	tt.types(t, "y\n")
+	state, screen := tt.ends(t)
+	if state.ExitCode() != 1 || !strings.Contains(screen, `"latchkey key show default" shows what is there now`) {
+		t.Errorf("a rotation that came second ended with %v; want a conflict", state)
+	}
+	if k := decode[api.Key](t, latchkey(t, "key", "show", "--json")); k.Generation != 2 {
+		t.Errorf("the key is of generation %d; want 2", k.Generation)
+	}
+}
