@@ -200,6 +200,7 @@ type brokenStore struct {
 	keyserver.Store
 
 	mu     sync.Mutex
+	check  error                                 // of MasterKeyCheck
 	record error                                 // of Record
 	fetch  error                                 // of RecordFetch
 	keys   func([]keyserver.Key) []keyserver.Key // what Keys reads
@@ -210,6 +211,16 @@ func (b *brokenStore) set(f func(*brokenStore)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f(b)
+}
+
+func (b *brokenStore) MasterKeyCheck(ctx context.Context) ([]byte, error) {
+	b.mu.Lock()
+	err := b.check
+	b.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return b.Store.MasterKeyCheck(ctx)
 }
 
 func (b *brokenStore) Record(ctx context.Context, e keyserver.Event) error {
