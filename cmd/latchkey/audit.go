@@ -32,8 +32,8 @@ events, oldest first.
 }
 
 const (
-	auditPage = 500             // events asked for at a time
-	auditPoll = 2 * time.Second // between looking for new events
+	auditPage = 500         // events asked for at a time
+	auditPoll = time.Second // between looking for new events
 )
 
 func (p *program) audit(c *cli.Context, s *session) error {
