@@ -148,8 +148,7 @@ func testSign(t *testing.T, path string) {
 }
 
 func testRefuse(t *testing.T, path string) {
-	key := public(t, testKeys()["ed25519"]).Marshal()
-	unknown := public(t, newKey(t)).Marshal()
+	whole := signFrame(public(t, testKeys()["ed25519"]), "data", 0)
 	sign := func(blob []byte) []byte {
 		return append(appendString(appendString([]byte{agentSignRequest}, blob), "data"), 0, 0, 0, 0)
 	}
@@ -158,10 +157,10 @@ func testRefuse(t *testing.T, path string) {
 		"an unknown message":                 {200},
 		"a list of SSH 1 keys":               {1},
 		"an answer":                          {agentIdentitiesAnswer, 0, 0, 0, 0},
-		"a signature by a key it lacks":      sign(unknown),
+		"a signature by a key it lacks":      signFrame(public(t, newKey(t)), "data", 0),
 		"a signature by an empty key":        sign(nil),
 		"a signature by junk":                sign([]byte("junk")),
-		"a sign request without flags":       sign(key)[:len(sign(key))-4],
+		"a sign request without flags":       whole[:len(whole)-4],
 		"an empty sign request":              {agentSignRequest},
 		"a sign request that lies of a size": {agentSignRequest, 255, 255, 255, 255, 1},
 		"an unknown extension":               appendString([]byte{agentExtension}, "unknown@example.com"),
@@ -176,26 +175,50 @@ func testRefuse(t *testing.T, path string) {
 	}
 }
 
+// signFrame makes a sign request.
+func signFrame(key ssh.PublicKey, data string, flags uint32) []byte {
+	b := appendString(appendString([]byte{agentSignRequest}, key.Marshal()), data)
+	return binary.BigEndian.AppendUint32(b, flags)
+}
+
 // exchange sends a request and returns the answer.
 func exchange(t testing.TB, conn net.Conn, request []byte) []byte {
 	t.Helper()
-	if err := writeFrame(conn, framed(request)); err != nil {
-		t.Fatalf("sending message %d: %v", request[0], err)
+	answer, err := tryExchange(conn, request)
+	if err != nil {
+		t.Fatalf("message %d: %v", request[0], err)
 	}
-	return receive(t, conn)
+	return answer
+}
+
+func tryExchange(conn net.Conn, request []byte) ([]byte, error) {
+	if err := writeFrame(conn, framed(request)); err != nil {
+		return nil, err
+	}
+	return tryReceive(conn)
 }
 
 func receive(t testing.TB, conn net.Conn) []byte {
 	t.Helper()
-	var length [4]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		t.Fatalf("the answer's length: %v", err)
-	}
-	answer := make([]byte, binary.BigEndian.Uint32(length[:]))
-	if _, err := io.ReadFull(conn, answer); err != nil {
+	answer, err := tryReceive(conn)
+	if err != nil {
 		t.Fatalf("the answer: %v", err)
 	}
 	return answer
+}
+
+func tryReceive(conn net.Conn) ([]byte, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(length[:])
+	if n < 1 || n > maxFrame {
+		return nil, fmt.Errorf("an answer of %d bytes", n)
+	}
+	answer := make([]byte, n)
+	_, err := io.ReadFull(conn, answer)
+	return answer, err
 }
 
 func testFrames(t *testing.T, path string) {

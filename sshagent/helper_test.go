@@ -61,8 +61,8 @@ type testSource struct {
 	signers []ssh.AlgorithmSigner
 	keysErr error
 
-	// fetching, if not nil, is called by Signer before it answers.
-	fetching func(context.Context) error
+	fetching func(context.Context) error // if not nil, called by Signer before it answers
+	signing  func()                      // if not nil, called while a key signs
 
 	mu             sync.Mutex
 	fetched        int
@@ -127,9 +127,7 @@ func (s *testSource) check(t testing.TB) {
 // A testSigner is one fetch of a key.
 type testSigner struct {
 	ssh.AlgorithmSigner
-	source  *testSource
-	signing func() // if not nil, called while it signs
-
+	source *testSource
 	users  int
 	closed bool
 }
@@ -146,8 +144,8 @@ func (s *testSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm st
 		s.users--
 		s.source.mu.Unlock()
 	}()
-	if s.signing != nil {
-		s.signing()
+	if s.source.signing != nil {
+		s.source.signing()
 	}
 	return s.AlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
 }
@@ -238,6 +236,43 @@ func serveOn(t testing.TB, s *Server, l net.Listener) {
 			t.Errorf("%d private keys are held after Shutdown; want none", n)
 		}
 	})
+}
+
+// A memListener accepts connections in memory, which testing/synctest needs.
+type memListener struct {
+	conns  chan net.Conn
+	errs   chan error // what Accept returns next
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newMemListener() *memListener {
+	return &memListener{conns: make(chan net.Conn), errs: make(chan error), closed: make(chan struct{})}
+}
+
+func (l *memListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case err := <-l.errs:
+		return nil, err
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *memListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *memListener) Addr() net.Addr { return nil }
+
+// dial returns the client's end of a new connection, or nil if nobody accepts.
+func (l *memListener) dial() net.Conn {
+	ours, theirs := net.Pipe()
+	select {
+	case l.conns <- theirs:
+		return ours
+	case <-l.closed:
+		return nil
+	}
 }
 
 func dialSocket(path string) func(context.Context) (net.Conn, error) {
