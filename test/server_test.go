@@ -29,10 +29,9 @@ type server struct {
 	Admin  *api.Client
 }
 
-var (
-	serverURL  = regexp.MustCompile(`https?://127\.0\.0\.1:\d+`)
-	firstToken = regexp.MustCompile(`lk_s_[0-9A-Za-z]+`)
-)
+// serverReady is what a new server prints: the first admin's token, once, and
+// that it listens, in its log's text or JSON form.
+var serverReady = regexp.MustCompile(`(?s)(lk_s_[0-9A-Za-z]+).*msg"?[=:]"?ready.*?(https://127\.0\.0\.1:\d+)`)
 
 // startServer starts a new key server, with further flags of "latchkeyd serve".
 // wrap may be nil.
@@ -47,11 +46,10 @@ func startServer(t testing.TB, wrap wrapper, flags ...string) *server {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = s.Dir
 	cmd.Env = []string{"HOME=" + s.Dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + s.Dir, "LANG=C"}
-	ready := regexp.MustCompile(`(?s:` + firstToken.String() + `.*` + serverURL.String() + `|` + serverURL.String() + `.*` + firstToken.String() + `)`)
 	var m []string
-	s.process, m = start(t, cmd, ready)
-	s.URL = serverURL.FindString(m[0])
-	s.Admin = s.client(t, firstToken.FindString(m[0]))
+	s.process, m = start(t, cmd, serverReady)
+	s.URL = m[2]
+	s.Admin = s.client(t, m[1])
 	return s
 }
 

@@ -115,6 +115,12 @@ func (t *Trace) Findings() ([]Finding, error) {
 	return t.seen.all(), errors.Join(t.errs...)
 }
 
+func (t *Trace) ran(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.execs = append(t.execs, path)
+}
+
 // Ran reports whether a program with this base name was started: a witness that
 // sees nothing proves nothing.
 func (t *Trace) Ran(name string) bool {

@@ -69,37 +69,42 @@ func (p *tracee) call(name, args, result string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	where := name + " " + place(args)
-	for _, what := range p.trace.matcher.Find(data) {
-		p.trace.seen.add(where, what)
+	see := func(what ...string) {
+		if len(what) > 0 {
+			p.trace.seen.add(name+" "+place(args), what...)
+		}
 	}
+	see(p.trace.matcher.Find(data)...)
 	if to := address(args); to != "" && !p.trace.mayConnect(to) {
-		p.trace.seen.add(where, "goes to "+to) // whether or not it gets there
+		see("goes to " + to) // whether or not it gets there
 	}
 	if result == "?" || strings.HasPrefix(result, "-1 ") {
 		return nil
 	}
 	switch name {
 	case "write", "pwrite64", "writev", "pwritev", "pwritev2", "sendto", "sendmsg", "sendmmsg", "vmsplice":
-		p.written(where, name, args, result, data)
+		see(p.written(name, args, result, data)...)
 	case "open", "openat", "openat2", "creat":
-		p.opened(where, args, result)
+		if strings.Contains(args, "O_TMPFILE") {
+			see("a file without a name")
+		}
+		if strings.Contains(args, "O_RDWR") {
+			p.writable[descriptor(result)] = true
+		}
 	case "mmap":
-		p.mapped(where, args)
+		see(p.mapped(args)...)
 	case "execve", "execveat":
-		p.trace.mu.Lock()
-		p.trace.execs = append(p.trace.execs, first(args))
-		p.trace.mu.Unlock()
+		p.trace.ran(first(args))
 	case "memfd_create", "shmget", "mq_open", "io_uring_setup", "process_vm_writev", "add_key", "msgsnd":
-		p.trace.seen.add(where, "bytes go where no witness looks")
+		see("bytes go where no witness looks")
 	}
 	return nil
 }
 
-// written looks at what goes to one file over several writes.
-func (p *tracee) written(where, name, args, result string, data []byte) {
+// written says what there is to see in what goes to one file over several writes.
+func (p *tracee) written(name, args, result string, data []byte) (found []string) {
 	if unreadable.MatchString(args) {
-		p.trace.seen.add(where, "bytes that strace cannot read")
+		found = append(found, "bytes that strace cannot read")
 	}
 	file := descriptor(args)
 	s := p.streams[file]
@@ -111,38 +116,30 @@ func (p *tracee) written(where, name, args, result string, data []byte) {
 	if n, err := strconv.Atoi(result); err == nil && name != "sendmmsg" && n < len(data) {
 		data = data[:n]
 	}
-	p.trace.seen.add(where, s.Write(data)...)
+	return append(found, s.Write(data)...)
 }
 
-// opened notes what a program could write to through a shared map.
-func (p *tracee) opened(where, args, result string) {
-	if strings.Contains(args, "O_TMPFILE") {
-		p.trace.seen.add(where, "a file without a name")
+// mapped says whether memory is shared with a file or with other processes, and
+// writable. What is mapped to be read only can be made writable later if its
+// file was opened so.
+func (p *tracee) mapped(args string) []string {
+	_, shared, ok := strings.Cut(args, "MAP_SHARED")
+	if !ok {
+		return nil
 	}
-	if strings.Contains(args, "O_RDWR") {
-		p.writable[descriptor(result)] = true
-	}
-}
-
-// mapped finds memory that is shared with a file, or with other processes. What
-// is mapped to be read only can be made writable later if its file was opened so.
-func (p *tracee) mapped(where, args string) {
-	if !strings.Contains(args, "MAP_SHARED") {
-		return
-	}
-	file := descriptor(args[strings.Index(args, "MAP_SHARED"):])
+	file, writable := descriptor(shared), strings.Contains(args, "PROT_WRITE")
 	switch {
-	case strings.Contains(args, "MAP_ANONYMOUS") && strings.Contains(args, "PROT_WRITE"):
-		p.trace.seen.add(where, "memory shared with children")
 	case file == "/secretmem": // memfd_secret: nobody else can map it, or read it
-	case (strings.Contains(args, "PROT_WRITE") || p.writable[file]) && !p.trace.mayShare(file):
-		p.trace.seen.add(where, "writable memory shared with "+file)
+	case file == "" && writable:
+		return []string{"memory shared with children"}
+	case (writable || p.writable[file]) && !p.trace.mayShare(file):
+		return []string{"writable memory shared with " + file}
 	}
+	return nil
 }
 
 var (
 	unreadable = regexp.MustCompile(`iov_base=0x|msg_iov=0x|^\d+[^,]*, 0x`)
-	fdArg      = regexp.MustCompile(`\d<((?:\\x[0-9a-f]{2})+)`)
 	inetArg    = regexp.MustCompile(`sin6?_port=htons\((\d+)\)[^"]*"([^"]*)"`)
 	unixArg    = regexp.MustCompile(`sun_path=(@?)"([^"]*)"`)
 )
@@ -180,10 +177,16 @@ func first(args string) string {
 // descriptor is what the first file descriptor in text stands for: a path,
 // "socket:[INODE]", "pipe:[INODE]".
 func descriptor(text string) string {
-	if m := fdArg.FindStringSubmatch(text); m != nil {
-		return plain(m[1])
+	for {
+		before, after, ok := strings.Cut(text, `<\x`)
+		if !ok {
+			return ""
+		}
+		if before != "" && '0' <= before[len(before)-1] && before[len(before)-1] <= '9' {
+			return plain(`\x` + after[:strings.IndexAny(after+">", "<>")])
+		}
+		text = after // AT_FDCWD<…>
 	}
-	return ""
 }
 
 // place is where a call acts, for people.
@@ -197,6 +200,9 @@ func place(args string) string {
 // address is where a call with a socket address goes, "" if it has none that
 // leads anywhere.
 func address(args string) string {
+	if !strings.Contains(args, "sa_family=") {
+		return ""
+	}
 	if m := inetArg.FindStringSubmatch(args); m != nil {
 		return net.JoinHostPort(plain(m[2]), m[1])
 	}
