@@ -107,7 +107,7 @@ func parsePrivateKey(text, passphrase string) (crypto.PrivateKey, error) {
 	case "DSA PRIVATE KEY":
 		return nil, unsupported("DSA")
 	default:
-		return nil, badKey("give a private key in the form OpenSSH, PKCS #8, PKCS #1 or SEC 1", "is a PEM block %q, not a private key", shown(block.Type))
+		return nil, badKey("give a private key in the form OpenSSH, PKCS #8, PKCS #1 or SEC 1", "is a PEM block, %s, not a private key", asName(block.Type))
 	}
 }
 
@@ -193,7 +193,7 @@ func openSSHCipher(cipher, kdf, options string) *importProblem {
 	}
 	switch {
 	case cipher != "aes256-ctr" && cipher != "aes256-cbc":
-		return badKey(rewrite, "is encrypted with %s, which is not supported", shown(cipher))
+		return badKey(rewrite, "is encrypted with %s, which is not supported", asName(cipher))
 	case kdf != "bcrypt" || ssh.Unmarshal([]byte(options), &bcrypt) != nil:
 		return errMalformed
 	case bcrypt.Rounds > maxRounds:
@@ -281,7 +281,16 @@ func unsupported(kind string) *importProblem {
 	if strings.HasPrefix(kind, "sk-") {
 		todo = "a key on a security token can't be copied; " + makeAnother
 	}
-	return badKey(todo, "is of an unsupported kind, %s; supported are %s", shown(kind), supportedKinds)
+	return badKey(todo, "is of an unsupported kind, %s; supported are %s", asName(kind), supportedKinds)
+}
+
+// asName is what a key file calls a kind or a cipher, if that is a name: a
+// damaged file may have anything in its place.
+func asName(s string) string {
+	if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "one without a proper name"
+	}
+	return s
 }
 
 // keyPair makes or imports the key pair that a request asks for; what is wrong

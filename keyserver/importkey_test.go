@@ -231,7 +231,7 @@ func TestImportRefused(t *testing.T) {
 		{"a public key in PEM", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "", []string{"is a public key"}},
 		{"PuTTY's", "PuTTY-User-Key-File-3: ssh-ed25519\n", "", []string{"PuTTY", "puttygen"}},
 		{"not PEM", "hello", "", []string{"is not a private key in PEM"}},
-		{"a certificate", pemText("CERTIFICATE", []byte("x")), "", []string{`is a PEM block "CERTIFICATE"`}},
+		{"a certificate", pemText("CERTIFICATE", []byte("x")), "", []string{"is a PEM block, CERTIFICATE"}},
 		{"cut", good[:len(good)/2], "", []string{"is malformed"}},
 		{"without its end", strings.Replace(good, "-----END OPENSSH PRIVATE KEY-----\n", "", 1), "", []string{"is malformed"}},
 		{"no OpenSSH key", pemText("OPENSSH PRIVATE KEY", []byte("hello")), "", []string{"is malformed"}},
