@@ -30,11 +30,12 @@ type life struct {
 	http        *http.Server
 	certificate *certificate // nil: plain HTTP
 	log         *slog.Logger
-	requests    atomic.Int64 // under way
+	patience    time.Duration // stopTime
+	requests    atomic.Int64  // under way
 }
 
 func newLife(server *keyserver.Server, c *certificate, log *slog.Logger) *life {
-	l := &life{server: server, certificate: c, log: log}
+	l := &life{server: server, certificate: c, log: log, patience: stopTime}
 	handler := server.Handler()
 	l.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,12 +86,12 @@ func (l *life) run(ctx context.Context, listener net.Listener, url string) error
 	}
 }
 
-// stop lets the requests under way finish, for stopTime at most, unless another
+// stop lets the requests under way finish, for their time at most, unless another
 // signal comes.
 func (l *life) stop(ctx context.Context, signals <-chan os.Signal) error {
 	l.log.Info("stopping", "requests", l.requests.Load())
 	l.notify("STOPPING=1")
-	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	ctx, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
 	finished := make(chan error, 1)
 	go func() { finished <- l.http.Shutdown(ctx) }()

@@ -45,6 +45,9 @@ func (p *program) token(c *cli.Context) (err error) {
 		return err
 	}
 	token, err := server.IssueToken(c.Context, c.Args().First())
+	if errors.Is(err, api.ErrNotFound) {
+		return withHint(err, "names are told apart by case; \"latchkey user list\" shows them to admins")
+	}
 	if err != nil {
 		return err
 	}

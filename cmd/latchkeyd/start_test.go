@@ -1,0 +1,287 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+// A first start needs nothing, and prints once how to log in.
+func TestFirstStart(t *testing.T) {
+	s := newSite(t)
+	r := s.serve(t, "--verbose")
+	token := r.firstToken()
+	admin, err := r.client(token).User(t.Context(), api.Me)
+	if err != nil || admin.Role != api.RoleAdmin {
+		t.Fatalf("the first admin: %+v, %v; want the role admin", admin, err)
+	}
+	if _, err := r.client(api.NewToken(api.SessionToken)).User(t.Context(), api.Me); !errors.Is(err, api.ErrUnauthenticated) {
+		t.Errorf("another token: %v; want ErrUnauthenticated", err)
+	}
+	created, err := r.client(token).CreateUser(t.Context(), api.CreateUserRequest{Name: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if got := r.stdout.String(); strings.Count(got, "\n") != 2 || !strings.HasPrefix(got, "# ") {
+		t.Errorf("stdout is %q; want a comment and the line that logs in", got)
+	}
+	for _, secret := range []string{token, created.Token.Token} {
+		if strings.Contains(r.said(), secret[5:25]) {
+			t.Error("the log holds a token")
+		}
+	}
+
+	again := s.serve(t)
+	if u, err := again.client(token).User(t.Context(), "alice"); err != nil || u.ID != created.ID {
+		t.Errorf("alice after a second start: %+v, %v; want her", u, err)
+	}
+	again.stop()
+	if again.stdout.Len() != 0 {
+		t.Errorf("the second start printed %q; want nothing", again.stdout)
+	}
+}
+
+// What a server keeps is for its own user only, wherever it was told to keep it.
+func TestDataDirectory(t *testing.T) {
+	for name, set := range map[string]func(*site) (dir string, args []string){
+		"the default": func(s *site) (string, []string) { return s.data(), nil },
+		"XDG_DATA_HOME": func(s *site) (string, []string) {
+			s.env = []string{"XDG_DATA_HOME=" + s.home + "/xdg"}
+			return s.home + "/xdg/latchkeyd", nil
+		},
+		"a relative XDG_DATA_HOME, which is ignored": func(s *site) (string, []string) {
+			s.env = []string{"XDG_DATA_HOME=xdg"}
+			return s.data(), nil
+		},
+		"LATCHKEYD_DATA": func(s *site) (string, []string) {
+			s.env = []string{"LATCHKEYD_DATA=" + s.home + "/a/b/c"}
+			return s.home + "/a/b/c", nil
+		},
+		"the flag before the variable": func(s *site) (string, []string) {
+			s.env = []string{"LATCHKEYD_DATA=" + s.home + "/other"}
+			return s.home + "/flag", []string{"--data", s.home + "/flag"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			dir, args := set(s)
+			r := s.serve(t, args...)
+			defer r.stop()
+			err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				info, err := e.Info()
+				if err == nil && info.Mode().Perm()&0o077 != 0 {
+					t.Errorf("%s has mode %04o; want nothing for others", path, info.Mode().Perm())
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			for _, name := range []string{"latchkey.db", "master.key"} {
+				if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func TestDev(t *testing.T) {
+	s := newSite(t)
+	r := s.serve(t, "--dev")
+	if _, err := r.client(r.firstToken()).User(t.Context(), api.Me); err != nil {
+		t.Error(err)
+	}
+	r.stop()
+	for _, want := range []string{"in memory only", "master key is thrown away", "no record survives"} {
+		if !strings.Contains(r.said(), `"level":"WARN"`) || !strings.Contains(r.said(), want) {
+			t.Errorf("the log of --dev does not warn %q:\n%s", want, r.said())
+		}
+	}
+	if left, err := os.ReadDir(s.home); err != nil || len(left) != 0 {
+		t.Errorf("--dev left %v, %v; want nothing", left, err)
+	}
+	again := s.serve(t, "--dev")
+	if _, err := again.client(again.firstToken()).User(t.Context(), api.Me); err != nil {
+		t.Error(err)
+	}
+	s.refused(t, exitUsage, "--dev stores nothing", "", "serve", "--dev", "--data", "x")
+	s.refused(t, exitUsage, "--dev stores nothing", "", "--dev", "--master-key=x")
+}
+
+func TestHealthz(t *testing.T) {
+	r := newSite(t).serve(t, "--dev")
+	resp, err := http.Get(r.url + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("/healthz = %s; want 200", resp.Status)
+	}
+}
+
+func TestKeyAlgorithm(t *testing.T) {
+	for _, want := range []api.Algorithm{api.Ed25519, api.ECDSA} {
+		r := newSite(t).serve(t, "--dev", "--key-algorithm", string(want))
+		if k, err := r.client(r.firstToken()).Key(t.Context(), api.Me, api.DefaultKey); err != nil || k.Algorithm != want {
+			t.Errorf("with --key-algorithm %s the first key is %q, %v", want, k.Algorithm, err)
+		}
+	}
+}
+
+// Another process of the same user must not read the master key out of ours.
+func TestServerIsNotDumpable(t *testing.T) {
+	r := newSite(t).serve(t)
+	info, err := os.Stat("/proc/" + itoa(r.cmd.Process.Pid) + "/mem")
+	if err != nil {
+		lacks(t, "there is no /proc: "+err.Error())
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; os.Geteuid() != 0 && uid != 0 {
+		t.Errorf("the server's memory belongs to uid %d; want root", uid)
+	}
+	limit := readFile(t, "/proc/"+itoa(r.cmd.Process.Pid)+"/limits")
+	if !strings.Contains(limit, "Max core file size        0                    0") {
+		t.Errorf("the server may leave a core file:\n%s", limit)
+	}
+}
+
+func TestRefusesPlainHTTP(t *testing.T) {
+	s := newSite(t)
+	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:7843", "10.0.0.1:0"} {
+		s.refused(t, exitError, "refusing to listen on .* in plain HTTP", "--tls-cert .* --trusted-proxy", "serve", "--listen", address)
+	}
+	if left, _ := os.ReadDir(s.home); len(left) != 0 {
+		t.Errorf("the refusals left %v", left)
+	}
+}
+
+// A named proxy may speak plain HTTP, and is believed for whom it forwards.
+func TestTrustedProxy(t *testing.T) {
+	s := newSite(t)
+	r := s.serve(t, "--listen", "0.0.0.0:0", "--trusted-proxy", "127.0.0.1", "--trusted-proxy", "192.0.2.0/24", "--url", "https://keys.example/")
+	line := <-r.first
+	if !strings.HasSuffix(line, " | latchkey login https://keys.example") {
+		t.Errorf("the line that logs in is %q; want it to name --url", line)
+	}
+	address := strings.Replace(listenAddress(t, r), "[::]", "127.0.0.1", 1)
+	address = strings.Replace(address, "0.0.0.0", "127.0.0.1", 1)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+address+"/api/v2/users", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Forwarded-For", "203.0.113.9")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if tail := s.must(t, "audit", "tail"); !strings.Contains(tail, "203.0.113.9") {
+		t.Errorf("the audit log does not name the address that the proxy forwards for:\n%s", tail)
+	}
+	for _, wrong := range []string{"proxy.example", "0.0.0.0/0", "::/0", "10.0.0.0/99", ""} {
+		s.refused(t, exitUsage, "flag --trusted-proxy", "", "serve", "--trusted-proxy="+wrong)
+	}
+	s.refused(t, exitUsage, "flag --url", "", "serve", "--url", "keys.example")
+	s.refused(t, exitUsage, "flag --url", "", "serve", "--url", "http://keys.example")
+}
+
+func TestPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := newSite(t)
+	s.refused(t, exitError, "another program listens on "+l.Addr().String(), "--listen", "serve", "--listen", l.Addr().String())
+	// Nothing was half-done: the first admin is made on the start that serves.
+	s.serve(t).firstToken()
+}
+
+func TestListenAddress(t *testing.T) {
+	s := newSite(t)
+	s.refused(t, exitUsage, `flag --listen: "7843"`, "127.0.0.1:7843", "serve", "--listen", "7843")
+	s.refused(t, exitUsage, `flag --listen: "127.0.0.1:99999"`, "", "serve", "--listen", "127.0.0.1:99999")
+	r := s.serve(t, "--listen", "localhost:0", "--dev")
+	if !strings.HasPrefix(r.url, "http://127.0.0.1:") && !strings.HasPrefix(r.url, "http://[::1]:") {
+		t.Errorf("on localhost the address is %s; want one on loopback", r.url)
+	}
+}
+
+func TestTwoServers(t *testing.T) {
+	s := newSite(t)
+	r := s.serve(t)
+	s.refused(t, exitError, `another latchkeyd \(process `+itoa(r.cmd.Process.Pid)+`\) serves from `, "stop it first", "serve", "--listen", "127.0.0.1:0")
+	r.cmd.Process.Kill()
+	r.wait()
+	s.serve(t).stop() // what is left of a killed one does not lock
+}
+
+// Whoever can write to the directory could replace the store.
+func TestDataDirectoryRefused(t *testing.T) {
+	s := newSite(t)
+	wide := filepath.Join(s.home, "wide")
+	if err := errors.Join(os.Mkdir(wide, 0o700), os.Chmod(wide, 0o770)); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(t, exitError, `others can write to the data directory .* \(mode 0770\)`, "chmod 0700 "+wide, "serve", "--data", wide)
+	file := filepath.Join(s.home, "file")
+	writeFile(t, file, nil, 0o600)
+	s.refused(t, exitError, "is not a directory", "--data", "serve", "--data", file)
+	s.refused(t, exitError, "making the data directory", "--data", "serve", "--data", filepath.Join(file, "below"))
+	if left, _ := os.ReadDir(wide); len(left) != 0 {
+		t.Errorf("a refused directory got %v", left)
+	}
+	s.env = []string{"HOME="}
+	s.refused(t, exitError, "there is no home directory", "--data DIR", "serve")
+}
+
+func TestDataDirectoryOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "run this test as root: it gives a directory to another user")
+	}
+	s := newSite(t)
+	r := s.serve(t)
+	r.stop()
+	if err := os.Chown(s.data(), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"serve"}, {"token", "admin"}, {"audit", "tail"}, {"audit", "verify"}} {
+		s.refused(t, exitError, "belongs to uid 12345", "run latchkeyd as that user", args...)
+	}
+}
+
+func TestReadOnlyDataDirectory(t *testing.T) {
+	dir := tmpfs(t, "mode=0700")
+	s := newSite(t)
+	s.serve(t, "--data", dir).stop()
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(t, exitError, "read-only file system", "must be able to write to "+dir, "serve", "--data", dir)
+	s.refused(t, exitError, "making the data directory.*read-only file system", "--data", "serve", "--data", dir+"/below")
+}
+
+func listenAddress(t testing.TB, r *running) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(r.said(), `"address":"`)
+	address, _, _ := strings.Cut(rest, `"`)
+	if !ok {
+		t.Fatalf("the log does not name the address:\n%s", r.said())
+	}
+	return address
+}
