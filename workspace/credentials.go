@@ -110,7 +110,7 @@ func checkToken(token []byte, from string) (*harden.Buffer, error) {
 	if kind != api.WorkspaceToken {
 		return nil, &Problem{fmt.Errorf("the token of %s is a %s token, which speaks for a user; a workspace needs one of its own", from, kind), "make one: latchkey workspace create NAME"}
 	}
-	b, err := harden.NewBuffer(len(token))
+	b, err := harden.NewLockedBuffer(len(token))
 	if err != nil {
 		return nil, fmt.Errorf("keeping the workspace token: %w", err)
 	}

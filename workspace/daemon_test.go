@@ -303,6 +303,43 @@ func TestDaemonForgetsWhenTheTokenIsRevoked(t *testing.T) {
 	}
 }
 
+func TestLastOffer(t *testing.T) {
+	key, own := newEd25519(t), newEd25519(t)
+	server := &testServer{keys: []testKey{key}}
+	c := Config{Dir: socketDir(t), Client: newClient(t, server), Idle: sshagent.DefaultIdle, Upstream: ownAgent(t, own)}
+	startDaemon(t, c)
+	lists, _ := server.requests()
+	for _, tt := range []struct {
+		name  string
+		err   error
+		keys  int
+		wants string
+	}{
+		{"at first", nil, 1, ""},
+		{"away", api.ErrUnavailable, 1, "unavailable"},
+		{"revoked", &api.Error{Kind: api.ErrUnauthenticated, Message: "the token was revoked"}, 0, "the token was revoked"},
+	} {
+		server.become(func() { server.err = tt.err })
+		if tt.err != nil {
+			offered(t, dial(t, AgentSocket(c.Dir)))
+			lists++
+		}
+		o, err := LastOffer(t.Context(), c.Dir)
+		if err != nil || len(o.Keys) != tt.keys || !strings.Contains(o.Error, tt.wants) || (o.Error == "") != (tt.wants == "") {
+			t.Errorf("%s: LastOffer = %+v, %v; want %d keys and the error %q", tt.name, o, err, tt.keys, tt.wants)
+		}
+		if len(o.Keys) == 1 && !strings.HasSuffix(o.Keys[0], " alice@latchkey ed25519") {
+			t.Errorf("%s: the key is %q; want the server's, with its comment", tt.name, o.Keys[0])
+		}
+		if n, _ := server.requests(); n != lists {
+			t.Errorf("%s: LastOffer asked the server; want that it does not", tt.name)
+		}
+	}
+	if _, err := LastOffer(t.Context(), socketDir(t)); !NotRunning(err) {
+		t.Errorf("LastOffer where no daemon runs: %v; want that none runs", err)
+	}
+}
+
 // ownAgent is the user's own ssh-agent, with one key.
 func ownAgent(t *testing.T, key testKey) (socket string) {
 	t.Helper()

@@ -37,13 +37,14 @@ type Source struct {
 	server keyServer
 	log    *slog.Logger
 
+	refused func() // if not nil, called when the server refuses the workspace
+
 	lists singleflight.Group
 	held  atomic.Int64
 
-	mu      sync.Mutex
-	known   []sshagent.Key // as listed last
-	err     error          // of the last request
-	refused func()
+	mu    sync.Mutex
+	known []sshagent.Key // as listed last; nil: not listed, or refused since
+	err   error          // of the last request
 }
 
 var _ sshagent.Source = (*Source)(nil)
@@ -180,19 +181,16 @@ func open(recipient *api.Recipient, public ssh.PublicKey, sealed []byte) (*harde
 	return b, nil
 }
 
-// note remembers how a request ended, and acts on a refusal.
+// note remembers how a request ended, acts on a refusal, and returns err.
 func (s *Source) note(err error) error {
 	s.mu.Lock()
 	s.err = err
-	refused := s.refused
 	if isRefusal(err) {
 		s.known = nil
-	} else {
-		refused = nil
 	}
 	s.mu.Unlock()
-	if refused != nil {
-		refused()
+	if isRefusal(err) && s.refused != nil {
+		s.refused()
 	}
 	return err
 }

@@ -86,19 +86,16 @@ func NotRunning(err error) bool {
 // control serves the control socket. Who may connect is the listener's affair.
 func (d *Daemon) control() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(d.state(r.Context())); err != nil {
-			d.log.Warn("status not delivered", "err", err)
-		}
-	})
-	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(d.source.lastOffer()); err != nil {
-			d.log.Warn("offer not delivered", "err", err)
-		}
-	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { d.tell(w, d.state(r.Context())) })
+	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.lastOffer()) })
 	return mux
+}
+
+func (d *Daemon) tell(w http.ResponseWriter, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(answer); err != nil {
+		d.log.Warn("an answer on the control socket was not delivered", "err", err)
+	}
 }
 
 // state asks the server, so that what it says of it holds now.

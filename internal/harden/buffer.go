@@ -24,11 +24,21 @@ type Buffer struct {
 
 // NewBuffer returns a Buffer of a size in bytes, from 1 to 1 MiB, all zero. If
 // no locked memory is to be had it uses what there is: Process reports it.
-func NewBuffer(size int) (*Buffer, error) {
+func NewBuffer(size int) (*Buffer, error) { return newBuffer(size, true) }
+
+// NewLockedBuffer is NewBuffer for what is kept all day. It does not use
+// memfd_secret(2), which keeps a machine from hibernating as long as it is mapped.
+func NewLockedBuffer(size int) (*Buffer, error) { return newBuffer(size, false) }
+
+func newBuffer(size int, secret bool) (*Buffer, error) {
 	if size < 1 || size > maxBuffer {
 		return nil, fmt.Errorf("memory for a secret of %d bytes: want 1 to %d", size, maxBuffer)
 	}
-	return newBuffer(size)
+	b, err := mapBuffer(size, secret)
+	if err != nil {
+		return nil, fmt.Errorf("memory for a secret of %d bytes: %w", size, err)
+	}
+	return b, nil
 }
 
 // Bytes is the memory itself, or nil after Close. It must not be used after

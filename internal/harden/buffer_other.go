@@ -4,7 +4,7 @@ package harden
 
 import "runtime"
 
-func newBuffer(size int) (*Buffer, error) {
+func mapBuffer(size int, _ bool) (*Buffer, error) {
 	return &Buffer{
 		pages: make([]byte, size), size: size, memory: unlocked,
 		gap:  "the memory of keys may be swapped to a disk: it is locked on Linux only, and this is " + runtime.GOOS,

@@ -21,8 +21,10 @@ type Report struct {
 // secret is in memory, and again after each exec, which undoes it. It may be
 // called twice.
 func Process() Report {
-	r := Report{Erases: Erases()}
-	r.Dumpable, r.CoreSize, r.Gaps = protect()
+	r := Report{Erases: Erases(), Gaps: []string{}}
+	var gaps []string
+	r.Dumpable, r.CoreSize, gaps = protect()
+	r.Gaps = append(r.Gaps, gaps...)
 	if !r.Erases {
 		r.Gaps = append(r.Gaps, eraseGap())
 	}

@@ -89,17 +89,27 @@ func TestNoLockedMemory(t *testing.T) {
 }
 
 func TestBufferIsLockedAndNotDumped(t *testing.T) {
-	b, err := NewBuffer(32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	name, flags := mapping(t, uintptr(unsafe.Pointer(&b.Bytes()[0])))
-	if !slices.Contains(flags, "lo") || !slices.Contains(flags, "dd") {
-		t.Errorf("the mapping %q of a buffer in %s has the flags %q; want lo (locked) and dd (not dumped) among them", name, b.Memory(), flags)
-	}
-	if secret := strings.Contains(name, "secretmem"); secret != (b.Memory() == memfdSecret) {
-		t.Errorf("a buffer in %s lies in the mapping %q", b.Memory(), name)
+	for _, tt := range []struct {
+		name      string
+		newBuffer func(int) (*Buffer, error)
+	}{{"NewBuffer", NewBuffer}, {"NewLockedBuffer", NewLockedBuffer}} {
+		b, err := tt.newBuffer(32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		name, flags := mapping(t, uintptr(unsafe.Pointer(&b.Bytes()[0])))
+		for _, flag := range []string{"lo", "dd", "dc"} {
+			if !slices.Contains(flags, flag) {
+				t.Errorf("the mapping %q of %s in %s has the flags %q; want lo (locked), dd (not dumped) and dc (not in children) among them", name, tt.name, b.Memory(), flags)
+			}
+		}
+		if secret := strings.Contains(name, "secretmem"); secret != (b.Memory() == memfdSecret) {
+			t.Errorf("%s in %s lies in the mapping %q", tt.name, b.Memory(), name)
+		}
+		if tt.name == "NewLockedBuffer" && b.Memory() != mlocked {
+			t.Errorf("NewLockedBuffer lies in %s; want %s", b.Memory(), mlocked)
+		}
 	}
 }
 
