@@ -70,7 +70,7 @@ func (w *workspace) Reaches(t testing.TB, hosts ...host) (configFile string) {
 // fetches counts the private keys that the server has handed out.
 func (s *server) fetches(t testing.TB) (n int) {
 	t.Helper()
-	events, err := s.Admin.Audit(t.Context(), 0, 10000)
+	events, err := s.Admin.Audit(t.Context(), 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +213,47 @@ func TestGitSSHProbe(t *testing.T) {
 	}
 	s.server.stop(t)
 	s.Run(t, "latchkey", "gitssh", "--", "-G", "-F", config, "forge")
+}
+
+// A runtime directory that ssh would not take in its options, for its length or
+// its characters, and this program in PATH by the name of ssh.
+func TestGitSSHOddPaths(t *testing.T) {
+	s := newStage(t)
+	t.Cleanup(func() { // where the helpers went instead, if nobody else is there
+		dir := fmt.Sprintf("/tmp/latchkey-%d", s.uid())
+		os.Remove(dir + "/ssh")
+		os.Remove(dir)
+	})
+	hop := startSSHD(t, nil)
+	hop.Authorize(t, s.user.publicKey(t))
+	s.Reaches(t, s.sshd.host("forge", "ProxyJump hop"), hop.host("hop"))
+	for _, name := range []string{"a b", "100%", "$HOME", strings.Repeat("long", 30)} {
+		dir := filepath.Join(s.Dir, name)
+		s.mkdir(t, dir)
+		s.Setenv("LATCHKEY_RUNTIME_DIR", dir)
+		if out, err := s.Try(t, "git", "ls-remote", s.url()); err != nil || len(ownLines(out)) > 0 {
+			t.Errorf("git ls-remote over a hop with the runtime directory %q: %v\n%s", dir, err, out)
+		}
+	}
+	bin := filepath.Join(s.Dir, "bin")
+	s.mkdir(t, bin)
+	if err := os.Symlink(program(t, "latchkey"), filepath.Join(bin, "ssh")); err != nil {
+		t.Fatal(err)
+	}
+	s.Setenv("PATH", bin+":"+s.Getenv("PATH"))
+	s.Setenv("GIT_SSH_COMMAND", "ssh -F "+filepath.Join(s.Home, ".ssh/config"))
+	s.Run(t, "git", "ls-remote", s.url())
+	if files, err := os.ReadDir(bin); err != nil || len(files) != 1 {
+		t.Errorf("beside the link there is %v, %v; want nothing", files, err)
+	}
+}
+
+// uid is the user that commands run as.
+func (w *workspace) uid() int {
+	if os.Geteuid() == 0 {
+		return nobody
+	}
+	return os.Geteuid()
 }
 
 // Fifty at once share one daemon, which fetches once.

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/latchkey/latchkey/gitssh"
@@ -49,20 +49,22 @@ func (p *program) runSSH(first string, args []string) int {
 		return p.becomeSSH(ssh, args)
 	}
 	h := &helper{program: p, args: a, ssh: ssh, first: first}
-	if err := h.open(); err != nil {
+	var caught sync.WaitGroup
+	caught.Go(h.child.catchSignals) // Go takes a while for it
+	err = h.open()
+	caught.Wait()
+	if err != nil {
 		h.warn(fmt.Sprintf("%s: ssh goes on with your own keys", oneLine(explainWorkspace(err))))
 		h.close()
 		return p.becomeSSH(ssh, args)
 	}
-	state, err := h.run()
+	status, err := h.run()
 	h.close()
-	switch {
-	case errors.Is(err, errNotStarted):
-		return p.fail(err)
-	case err != nil:
+	if err != nil {
 		p.fail(err)
+		return exitNoSSH
 	}
-	return exitAs(state)
+	return exitAs(status)
 }
 
 // oneLine is an error with its hint.

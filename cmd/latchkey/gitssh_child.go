@@ -1,67 +1,113 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
-// errNotStarted is the error if a program could not be started at all.
-var errNotStarted = errors.New("not started")
+// A child is a program that runs as if it were this one: with the same streams,
+// in the same process group, on the same terminal, and with the signals that are
+// sent to this process. What a terminal sends goes to both, and a program that
+// gets SIGINT twice ends as it does after one.
+//
+// It is started without package os: the first os.StartProcess of a process runs
+// a process of its own to see whether the kernel has pidfds.
+type child struct {
+	mu  sync.Mutex
+	pid int // 0: not started, or gone
+	was []syscall.Signal
+}
 
-// runChild runs a program as if it were this one: in the same process group and
-// on the same terminal, with the signals that are sent to this process. What a
-// terminal sends goes to both, and a child that gets SIGINT twice ends as it
-// does after one. started is called with its process ID once it runs.
-func runChild(cmd *exec.Cmd, started func(pid int)) (*os.ProcessState, error) {
+// catchSignals catches what may be sent to this process instead of the child. It
+// stays caught: what comes before there is a child is for the child, and what
+// comes after it must not keep this process from cleaning up.
+func (c *child) catchSignals() {
 	signals := make(chan os.Signal, 16)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2} {
-		if !signal.Ignored(s) { // by nohup, say: the child inherits that
-			signal.Notify(signals, s)
-		}
-	}
-	signal.Notify(signals, syscall.SIGCHLD)
-	defer signal.Stop(signals)
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("running %s: %w: %w", cmd.Path, err, errNotStarted)
-	}
-	ended := make(chan struct{})
-	passed := make(chan struct{})
-	go func() {
-		defer close(passed)
-		for {
-			select {
-			case s := <-signals:
-				if s == syscall.SIGCHLD {
-					stopWith(cmd.Process)
-				} else {
-					cmd.Process.Signal(s) // it may have ended
-				}
-			case <-ended:
-				return
+	catch := func(list ...os.Signal) {
+		for _, s := range list {
+			if !signal.Ignored(s) { // by nohup, say: the child inherits that
+				signal.Notify(signals, s)
 			}
 		}
-	}()
-	started(cmd.Process.Pid)
-	err := cmd.Wait()
-	close(ended)
-	<-passed
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return cmd.ProcessState, fmt.Errorf("waiting for %s: %w", cmd.Path, err)
 	}
-	return cmd.ProcessState, nil
+	catch(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	go func() {
+		catch(syscall.SIGUSR1, syscall.SIGUSR2) // not in the way of what git and terminals send
+		for s := range signals {
+			c.signal(s.(syscall.Signal))
+		}
+	}()
+}
+
+// signal passes a signal on, now or when there is a child.
+func (c *child) signal(s syscall.Signal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pid == 0 {
+		c.was = append(c.was, s)
+		return
+	}
+	syscall.Kill(c.pid, s)
+}
+
+// start starts the program.
+func (c *child) start(cmd *exec.Cmd) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pid, err := syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{Env: cmd.Env, Files: []uintptr{0, 1, 2}})
+	if err != nil {
+		return fmt.Errorf("running %s: %w", cmd.Path, err)
+	}
+	c.pid = pid
+	for _, s := range c.was {
+		syscall.Kill(pid, s)
+	}
+	return nil
+}
+
+// wait waits until the program has ended. If it stops itself, as ssh does at
+// "~^Z", this process stops with it, because the shell above watches this one
+// only.
+func (c *child) wait() (syscall.WaitStatus, error) {
+	for {
+		var status syscall.WaitStatus
+		_, err := syscall.Wait4(c.pid, &status, syscall.WUNTRACED, nil)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err != nil:
+			return status, fmt.Errorf("waiting for ssh: %w", err)
+		case !status.Stopped():
+			c.mu.Lock()
+			c.pid = 0
+			c.mu.Unlock()
+			return status, nil
+		case status.StopSignal() == syscall.SIGTSTP:
+			c.stopToo()
+		}
+	}
+}
+
+// stopToo stops this process. Ctrl-Z on the terminal has stopped both, and then
+// this process sees that the child had stopped when both go on: that is over.
+func (c *child) stopToo() {
+	var status syscall.WaitStatus
+	if pid, err := syscall.Wait4(c.pid, &status, syscall.WCONTINUED|syscall.WNOHANG, nil); err == nil && pid == c.pid && status.Continued() {
+		return
+	}
+	syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+	c.signal(syscall.SIGCONT) // this process was told to go on
 }
 
 // exitAs returns the exit status of a program that has ended, or dies by the
 // signal that it died by: the shell above tells the two apart.
-func exitAs(state *os.ProcessState) int {
-	status, ok := state.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() {
-		return state.ExitCode()
+func exitAs(status syscall.WaitStatus) int {
+	if !status.Signaled() {
+		return status.ExitStatus()
 	}
 	dieBy(status.Signal())
 	return 128 + int(status.Signal())

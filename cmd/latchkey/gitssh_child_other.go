@@ -8,9 +8,6 @@ import (
 	"syscall"
 )
 
-// stopWith does nothing here: after ssh's own "~^Z" the shell waits on.
-func stopWith(*os.Process) {}
-
 // dieBy ends this process by a signal, if Go lets it.
 func dieBy(s syscall.Signal) {
 	signal.Reset()

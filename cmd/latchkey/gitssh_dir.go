@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -17,14 +16,13 @@ import (
 
 // What lies in a helper's directory.
 const (
-	helperAgent  = "agent.sock" // for its ssh
-	helperKeys   = "keys.sock"  // for the helpers of its hops, if there is no daemon: the Latchkey keys alone
-	helperSSH    = "ssh"        // a link to this program, by which ssh starts those helpers
-	helperWarned = "warned"     // made by the one of them that has warned the user
+	helperAgentSocket = "agent.sock" // for its ssh
+	helperKeys        = "keys.sock"  // for the helpers of its hops, if there is no daemon: the Latchkey keys alone
+	helperSSH         = "ssh"        // a link to this program, by which ssh starts those helpers
+	helperWarned      = "warned"     // made by the one of them that has warned the user
 )
 
-var helperFiles = []string{helperAgent, helperKeys, helperSSH, helperWarned,
-	helperAgent + ".lock", helperKeys + ".lock"} // of [sshagent.Listen]
+var helperFiles = []string{helperAgentSocket, helperKeys, helperSSH, helperWarned}
 
 // maxSocketPath is the longest path of a unix socket: sun_path less its NUL.
 const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1
@@ -34,7 +32,7 @@ const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1
 // has left is told from what a live one needs, also in another PID namespace.
 type helperDir struct {
 	path string
-	lock *os.File
+	lock int // a file descriptor, which only close gives up
 }
 
 // helpersDir is where the helpers' directories are, and the runtime directory
@@ -42,7 +40,7 @@ type helperDir struct {
 // they are.
 func helpersDir(runtimeDir string) (above, dir string) {
 	dir = filepath.Join(runtimeDir, "ssh")
-	if !gitssh.Safe(dir) || len(dir)+len("/4194304-1000/")+len(helperAgent) > maxSocketPath {
+	if !gitssh.Safe(dir) || len(dir)+len("/4194304-1000/")+len(helperAgentSocket) > maxSocketPath {
 		runtimeDir = "/tmp/latchkey-" + strconv.Itoa(os.Getuid())
 		dir = filepath.Join(runtimeDir, "ssh")
 	}
@@ -68,7 +66,7 @@ func newHelperDir(runtimeDir string) (*helperDir, error) {
 			return nil, fmt.Errorf("making a directory for the helper: %w", err)
 		}
 		// Another helper may take it for left behind until it is locked.
-		if lock := lockDir(path); lock != nil {
+		if lock, ok := lockDir(path); ok {
 			return &helperDir{path, lock}, nil
 		}
 	}
@@ -79,7 +77,7 @@ func (d *helperDir) file(name string) string { return filepath.Join(d.path, name
 
 // remove removes the directory with what helpers put there.
 func (d *helperDir) remove() error {
-	defer d.lock.Close()
+	defer unix.Close(d.lock)
 	return removeHelperDir(d.path)
 }
 
@@ -95,39 +93,50 @@ func (d *helperDir) removeOthers() {
 		if path == d.path || !e.IsDir() {
 			continue
 		}
-		if lock := lockDir(path); lock != nil {
+		if lock, ok := lockDir(path); ok {
 			removeHelperDir(path) // if it fails, the next helper tries again
-			lock.Close()
+			unix.Close(lock)
 		}
 	}
 }
 
 func removeHelperDir(path string) error {
 	for _, name := range helperFiles {
-		if err := os.Remove(filepath.Join(path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing the helper's directory: %w", err)
+		// Not os.Remove, which tries rmdir as well.
+		if err := unix.Unlink(filepath.Join(path, name)); err != nil && err != unix.ENOENT {
+			return fmt.Errorf("removing the helper's directory: %s: %w", name, err)
 		}
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := unix.Rmdir(path); err != nil && err != unix.ENOENT {
 		return fmt.Errorf("removing the helper's directory: %w", err)
 	}
 	return nil
 }
 
-// lockDir locks a directory, or returns nil if another process has it, or has
-// removed it.
-func lockDir(path string) *os.File {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+// lockDir locks a directory. It reports false if another process has locked it,
+// or has removed it.
+func lockDir(path string) (fd int, ok bool) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil
+		return 0, false
 	}
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		locked, err := f.Stat()
-		there, thereErr := os.Lstat(path)
-		if err == nil && thereErr == nil && os.SameFile(locked, there) {
-			return f
-		}
+	var locked, there unix.Stat_t
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil &&
+		unix.Fstat(fd, &locked) == nil && unix.Lstat(path, &there) == nil &&
+		locked.Dev == there.Dev && locked.Ino == there.Ino {
+		return fd, true
 	}
-	f.Close()
-	return nil
+	unix.Close(fd)
+	return 0, false
+}
+
+// answers reports whether somebody listens on a unix socket.
+func answers(path string) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	unix.CloseOnExec(fd)
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) == nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/latchkey/latchkey/gitssh"
@@ -40,15 +41,21 @@ type helper struct {
 	daemon     bool   // latchkey is the daemon's
 
 	dir         *helperDir
+	child       child
 	credentials *workspace.Credentials // without latchkey
 	source      *offer                 // without latchkey
-	servers     []*sshagent.Server
-	serving     sync.WaitGroup
+	agents      []helperAgent
 	asking      sync.WaitGroup // of the daemon, while ssh goes on
 	seen        witness
 }
 
-// open finds out what to offer and serves it. An error means that the Latchkey
+// A helperAgent is an agent in a helper's directory.
+type helperAgent struct {
+	*sshagent.Server
+	listener net.Listener
+}
+
+// open finds out what to offer and listens where it will be served. An error means that the Latchkey
 // keys are not to be had at all; close is to be called either way.
 func (h *helper) open() error {
 	var err error
@@ -80,7 +87,7 @@ func (h *helper) open() error {
 		}
 	}
 	h.seen.dir = h.firstDir()
-	return h.serve()
+	return h.listen()
 }
 
 // config is what the user configured for the host, asked of ssh only if there
@@ -113,15 +120,6 @@ func (h *helper) findLatchkey() {
 	}
 }
 
-func answers(path string) bool {
-	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return false
-	}
-	c.Close()
-	return true
-}
-
 // openSource makes this process the one that fetches keys.
 func (h *helper) openSource() error {
 	harden.Process()
@@ -134,25 +132,31 @@ func (h *helper) openSource() error {
 	if err != nil {
 		return err
 	}
-	client, err := h.credentials.Client()
-	if err != nil {
-		return err
-	}
-	h.source = &offer{Source: workspace.NewSource(client, nil)}
+	h.source = &offer{open: sync.OnceValues(func() (sshagent.Source, error) {
+		client, err := h.credentials.Client()
+		if err != nil {
+			return nil, err
+		}
+		return workspace.NewSource(client, nil), nil
+	})}
 	return nil
 }
 
-// serve serves the agent of this helper's ssh, and that of its hops.
-func (h *helper) serve() error {
+// listen makes the sockets of the agent for this helper's ssh, and of that for
+// its hops. The agents are served once ssh runs, which has a key exchange to do
+// before it needs them.
+func (h *helper) listen() error {
 	agent := &sshagent.Server{Idle: sshagent.DefaultIdle, Observe: h.observe}
 	if h.latchkey != "" {
 		agent.Upstreams = append(agent.Upstreams, upstream(fromLatchkey, h.latchkey))
 	} else if h.source != nil {
 		agent.Source = h.source
 		keys := &sshagent.Server{Source: h.source, Idle: sshagent.DefaultIdle, Observe: h.observeHop}
-		if err := h.serveOn(helperKeys, keys, nil); err != nil {
+		l, err := h.listenAt(helperKeys)
+		if err != nil {
 			return err
 		}
+		h.agents = append(h.agents, helperAgent{keys, l})
 	}
 	if h.aside {
 		return nil
@@ -160,7 +164,12 @@ func (h *helper) serve() error {
 	if h.own != "" {
 		agent.Upstreams = append(agent.Upstreams, upstream(fromUser, h.own))
 	}
-	return h.serveOn(helperAgent, agent, h.seen.connection)
+	l, err := h.listenAt(helperAgentSocket)
+	if err != nil {
+		return err
+	}
+	h.agents = append(h.agents, helperAgent{agent, &watchedListener{l, &h.seen}})
+	return nil
 }
 
 func upstream(name, path string) sshagent.Upstream {
@@ -169,23 +178,20 @@ func upstream(name, path string) sshagent.Upstream {
 	}}
 }
 
-// serveOn serves on a socket in the helper's directory. wrap, if not nil, is put
-// around each connection.
-func (h *helper) serveOn(name string, s *sshagent.Server, wrap func(net.Conn) net.Conn) error {
-	l, err := sshagent.Listen(h.dir.file(name))
+// listenAt listens in the helper's directory, which keeps other users out and is
+// no other's: it needs nothing of what sshagent.Listen does.
+func (h *helper) listenAt(name string) (net.Listener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: h.dir.file(name), Net: "unix"})
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("serving the helper's agent: %w", err)
 	}
-	if wrap != nil {
-		l = &wrappingListener{l, wrap}
+	return l, nil
+}
+
+func (h *helper) serve(a helperAgent) {
+	if err := a.Serve(a.listener); !errors.Is(err, sshagent.ErrServerClosed) {
+		h.warn(fmt.Sprintf("the helper's agent stopped: %v", err))
 	}
-	h.servers = append(h.servers, s)
-	h.serving.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, sshagent.ErrServerClosed) {
-			h.warn(fmt.Sprintf("the helper's agent stopped: %v", err))
-		}
-	})
-	return nil
 }
 
 // firstDir is the directory that the helpers of one git command share.
@@ -197,40 +203,41 @@ func (h *helper) firstDir() string {
 }
 
 // run runs ssh to its end, and says what the user should know of it.
-func (h *helper) run() (*os.ProcessState, error) {
+func (h *helper) run() (syscall.WaitStatus, error) {
 	r := gitssh.Run{SSH: h.ssh, Self: filepath.Join(h.firstDir(), helperSSH), OwnAgent: h.own, Env: sshEnv()}
 	if !gitssh.Safe(r.Self) {
 		r.Self = ""
 	}
 	if !h.aside {
-		r.Agent = h.dir.file(helperAgent)
+		r.Agent = h.dir.file(helperAgentSocket)
 	}
-	cmd := r.Command(h.args)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = h.stdin, h.stdout, h.stderr
-	state, err := runChild(cmd, func(pid int) {
-		h.seen.started(pid)
-		h.dir.removeOthers()
-	})
-	if err != nil {
-		return nil, err
+	if err := h.child.start(r.Command(h.args)); err != nil {
+		return 0, err
 	}
-	if !h.aside {
-		h.afterwards(state)
+	h.seen.started(h.child.pid)
+	for _, a := range h.agents {
+		go h.serve(a)
 	}
-	return state, nil
+	h.dir.removeOthers()
+	status, err := h.child.wait()
+	if err == nil && !h.aside {
+		h.afterwards(status)
+	}
+	return status, err
 }
 
-// close ends what open began and forgets the keys.
+// close forgets the keys, ends what open began, and removes what it made. What
+// only passes requests on ends with this process.
 func (h *helper) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	for _, s := range h.servers {
-		if err := s.Shutdown(ctx); err != nil && ctx.Err() == nil {
-			h.warn(fmt.Sprintf("ending the helper's agent: %v", err))
+	if h.source != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+		defer cancel()
+		for _, a := range h.agents {
+			if err := a.Shutdown(ctx); err != nil && ctx.Err() == nil {
+				h.warn(fmt.Sprintf("ending the helper's agent: %v", err))
+			}
 		}
 	}
-	h.serving.Wait()
-	h.asking.Wait()
 	if h.credentials != nil {
 		h.credentials.Close()
 	}
@@ -247,17 +254,4 @@ func (h *helper) warn(text string) {
 	if h.seen.mayWarn() {
 		h.message("warning", text)
 	}
-}
-
-type wrappingListener struct {
-	net.Listener
-	wrap func(net.Conn) net.Conn
-}
-
-func (l *wrappingListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return l.wrap(c), nil
 }

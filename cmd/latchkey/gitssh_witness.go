@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -39,19 +40,32 @@ type witness struct {
 	warned   bool
 }
 
-// An offer is a Source that remembers what it listed.
+// An offer is a Source that is made when it is first asked, and remembers what
+// it listed.
 type offer struct {
-	sshagent.Source
+	open func() (sshagent.Source, error)
 	mu   sync.Mutex
 	keys []sshagent.Key
 }
 
 func (o *offer) Keys(ctx context.Context) ([]sshagent.Key, error) {
-	keys, err := o.Source.Keys(ctx)
+	source, err := o.open()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := source.Keys(ctx)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.keys = keys
 	return keys, err
+}
+
+func (o *offer) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Signer, error) {
+	source, err := o.open()
+	if err != nil {
+		return nil, err
+	}
+	return source.Signer(ctx, public)
 }
 
 func (o *offer) lines() (lines []string) {
@@ -116,10 +130,10 @@ func (h *helper) explain(err error) {
 }
 
 // afterwards says what to do if the host has refused the key, and only then.
-func (h *helper) afterwards(state *os.ProcessState) {
+func (h *helper) afterwards(status syscall.WaitStatus) {
 	h.asking.Wait()
 	w := h.seen.now()
-	if state.ExitCode() != exitSSH || !w.listed || w.signed || w.failed || w.loggedIn {
+	if !status.Exited() || status.ExitStatus() != exitSSH || !w.listed || w.signed || w.failed || w.loggedIn {
 		return
 	}
 	lines := h.publicKeys()
@@ -205,9 +219,20 @@ func (w *witness) mayWarn() bool {
 	return true
 }
 
-// connection watches how a client leaves. ssh closes its connection to the agent
-// once it has logged in; if it is refused, it just exits.
-func (w *witness) connection(c net.Conn) net.Conn { return &watchedConn{c, w} }
+// A watchedListener watches how clients leave. ssh closes its connection to the
+// agent once it has logged in; if it is refused, it just exits.
+type watchedListener struct {
+	net.Listener
+	witness *witness
+}
+
+func (l *watchedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &watchedConn{c, l.witness}, nil
+}
 
 type watchedConn struct {
 	net.Conn
