@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -38,13 +39,24 @@ func (s *Server) fetchKey(ctx context.Context, c *call, in api.FetchKeyRequest) 
 		return nil, err
 	}
 	defer private.wipe()
-	sealed, err := api.SealPrivateKey(in.Recipient, k.Fingerprint, private.reveal())
-	if err != nil {
+	// Sealing computes and recording waits for the disk, for some 0.1 ms each,
+	// so they go side by side; the answer needs both.
+	var sealed []byte
+	var sealing sync.WaitGroup
+	sealing.Go(func() { sealed, err = api.SealPrivateKey(in.Recipient, k.Fingerprint, private.reveal()) })
+	unrecorded := s.recordFetch(ctx, c, k, "sealed")
+	sealing.Wait()
+	if unrecorded != nil {
+		return nil, unrecorded
+	}
+	if err != nil { // a point of low order: no secret can be shared with it
+		e := c.keyEvent(k)
+		e.Result, e.Detail = Failed, e.Detail+": it can't be sealed to the recipient"
+		if err := s.record(ctx, e); err != nil {
+			return nil, err
+		}
 		p.add("recipient", "is not an X25519 public key")
 		return nil, p.err("no key can be fetched")
-	}
-	if err := s.recordFetch(ctx, c, k, "sealed"); err != nil {
-		return nil, err
 	}
 	return sealed, nil
 }

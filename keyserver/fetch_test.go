@@ -182,5 +182,8 @@ func TestFetchRefused(t *testing.T) {
 	} {
 		_, err := w.FetchKey(t.Context(), in)
 		wantError(t, "fetching with a bad field", err, api.ErrInvalid, name)
+		if e := s.lastEvent(); e.Result == keyserver.OK {
+			t.Errorf("after a fetch that gave nothing the audit log ends with %+v", e)
+		}
 	}
 }
