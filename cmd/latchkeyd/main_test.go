@@ -269,24 +269,6 @@ func lacks(t testing.TB, reason string) {
 	t.Skip(reason)
 }
 
-// tmpfs mounts a file system of a given size.
-func tmpfs(t testing.TB, options string) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		lacks(t, "run this test as root: it mounts a small file system")
-	}
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		lacks(t, "mounting a small file system: "+err.Error())
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func writeFile(t testing.TB, path string, content []byte, mode os.FileMode) {

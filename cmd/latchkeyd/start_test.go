@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
@@ -263,17 +261,6 @@ func TestDataDirectoryOfAnother(t *testing.T) {
 	for _, args := range [][]string{{"serve"}, {"token", "admin"}, {"audit", "tail"}, {"audit", "verify"}} {
 		s.refused(t, exitError, "belongs to uid 12345", "run latchkeyd as that user", args...)
 	}
-}
-
-func TestReadOnlyDataDirectory(t *testing.T) {
-	dir := tmpfs(t, "mode=0700")
-	s := newSite(t)
-	s.serve(t, "--data", dir).stop()
-	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
-	s.refused(t, exitError, "read-only file system", "must be able to write to "+dir, "serve", "--data", dir)
-	s.refused(t, exitError, "making the data directory.*read-only file system", "--data", "serve", "--data", dir+"/below")
 }
 
 func listenAddress(t testing.TB, r *running) string {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
@@ -143,4 +145,33 @@ func fill(t testing.TB, path string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestReadOnlyDataDirectory(t *testing.T) {
+	dir := tmpfs(t, "mode=0700")
+	s := newSite(t)
+	s.serve(t, "--data", dir).stop()
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(t, exitError, "read-only file system", "must be able to write to "+dir, "serve", "--data", dir)
+	s.refused(t, exitError, "making the data directory.*read-only file system", "--data", "serve", "--data", dir+"/below")
+}
+
+// tmpfs mounts a file system of a given size.
+func tmpfs(t testing.TB, options string) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		lacks(t, "run this test as root: it mounts a small file system")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		lacks(t, "mounting a small file system: "+err.Error())
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
