@@ -71,9 +71,10 @@ func TestGitSSHIsTransparent(t *testing.T) {
 }
 
 // connected starts a command that has logged in and waits for its input.
-func (s *stage) connected(t *testing.T, ssh []string) (cmd *exec.Cmd, stdin io.Closer) {
+func (s *stage) connected(t *testing.T, ssh []string, stderr io.Writer) (cmd *exec.Cmd, stdin io.Closer) {
 	t.Helper()
 	cmd = s.Command(t, ssh[0], append(ssh[1:], "forge", "echo ready; cat >/dev/null")...)
+	cmd.Stderr = stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func TestGitSSHSignals(t *testing.T) {
 	s.StartDaemon(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1} {
 		s.plainAndOurs(t, sig.String(), func(t *testing.T, ssh []string) string {
-			cmd, stdin := s.connected(t, ssh)
+			cmd, stdin := s.connected(t, ssh, nil)
 			defer stdin.Close()
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
@@ -109,23 +110,21 @@ func TestGitSSHSignals(t *testing.T) {
 	s.leavesNothing(t)
 }
 
-// If ssh is killed, the helper dies by the same signal.
+// If ssh is killed, the helper dies by the same signal, without a stack trace.
 func TestGitSSHKilled(t *testing.T) {
 	s := newStage(t)
 	s.StartDaemon(t)
-	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSEGV, syscall.SIGPIPE, syscall.SIGQUIT} {
-		cmd, stdin := s.connected(t, []string{program(t, "latchkey"), "gitssh", "--", "-F", filepath.Join(s.Home, ".ssh/config")})
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSEGV, syscall.SIGABRT, syscall.SIGALRM} {
+		var stderr bytes.Buffer
+		cmd, stdin := s.connected(t, []string{program(t, "latchkey"), "gitssh", "--", "-F", filepath.Join(s.Home, ".ssh/config")}, &stderr)
 		if err := syscall.Kill(childOf(t, cmd.Process.Pid), sig); err != nil {
 			t.Fatal(err)
-		}
-		if sig == syscall.SIGPIPE { // which ssh ignores
-			stdin.Close()
 		}
 		cmd.Wait()
 		stdin.Close()
 		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
-		if sig != syscall.SIGPIPE && sig != syscall.SIGQUIT && (!status.Signaled() || status.Signal() != sig) {
-			t.Errorf("after its ssh was killed by %v the helper ended with %v; want the same", sig, cmd.ProcessState)
+		if !status.Signaled() || status.Signal() != sig || stderr.Len() > 0 {
+			t.Errorf("after its ssh was killed by %v the helper ended with %v, and said %q; want the same and nothing", sig, cmd.ProcessState, stderr.String())
 		}
 		s.leavesNothing(t)
 	}
@@ -156,17 +155,21 @@ func childOf(t *testing.T, pid int) int {
 func TestGitSSHLeftovers(t *testing.T) {
 	s := newStage(t)
 	ssh := []string{program(t, "latchkey"), "gitssh", "--", "-F", filepath.Join(s.Home, ".ssh/config")}
-	killed, stdin := s.connected(t, ssh)
-	living, livingStdin := s.connected(t, ssh)
+	killed, stdin := s.connected(t, ssh, nil)
+	living, livingStdin := s.connected(t, ssh, nil)
 	child := childOf(t, killed.Process.Pid)
 	killed.Process.Kill()
 	killed.Wait()
 	stdin.Close()
 	syscall.Kill(child, syscall.SIGKILL)
 	s.Run(t, "git", "ls-remote", s.url())
-	left, err := os.ReadDir(filepath.Join(s.Runtime, "ssh"))
-	if err != nil || len(left) != 1 || !strings.HasPrefix(left[0].Name(), fmt.Sprintf("%d-", living.Process.Pid)) {
-		t.Errorf("in the runtime directory is %v, %v; want only what the living helper %d has", left, err, living.Process.Pid)
+	for _, name := range s.helpersFiles(t) {
+		if !strings.HasPrefix(name, fmt.Sprintf("%d-", living.Process.Pid)) {
+			t.Errorf("in the runtime directory is %s; want only what the living helper %d has", name, living.Process.Pid)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(s.Runtime, "ssh", fmt.Sprintf("%d-0.sock", living.Process.Pid))); err != nil {
+		t.Errorf("the socket of the living helper: %v", err)
 	}
 	livingStdin.Close()
 	if err := living.Wait(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,23 +22,29 @@ func (p *program) gitssh(args []string) int {
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
-	return p.runSSH("", args)
+	return p.runSSH(place{}, args)
 }
 
 // calledAsSSH reports whether ssh has started this program for a hop of a
 // ProxyJump, by the name that it was given itself: see [gitssh.Run].
 func calledAsSSH(name string) bool { return filepath.Base(name) == helperSSH }
 
-// jump runs ssh for one hop. name is a link in the directory of the helper that
-// runs the ssh before it.
+// jump runs ssh for one hop. name is the link in the helpers' directory, or
+// another one in PATH, by which the user prefers this program to ssh.
 func (p *program) jump(name string, args []string) int {
-	return p.runSSH(filepath.Dir(name), args)
+	first := place{filepath.Dir(name), os.Getenv(hopVariable)}
+	if runtimeDir, err := workspace.RuntimeDir(os.Getenv); err == nil {
+		if _, dir := helpersDir(runtimeDir); first.dir != dir {
+			first = place{}
+		}
+	}
+	return p.runSSH(first, args)
 }
 
 // runSSH runs ssh with an agent of its own, which offers the Latchkey keys and
-// then those of the user's own agent. first is the directory of the helper that
-// this one is a hop of, or "".
-func (p *program) runSSH(first string, args []string) int {
+// then those of the user's own agent. first is the place of the helper that this
+// one is a hop of, if it is one.
+func (p *program) runSSH(first place, args []string) int {
 	ssh, err := findSSH()
 	if err != nil {
 		p.fail(err)
@@ -121,14 +128,9 @@ func (p *program) becomeSSH(ssh string, args []string) int {
 // sshEnv is the environment without the workspace token: what ssh starts has no
 // business with it.
 func sshEnv() []string {
-	env := os.Environ()
-	out := env[:0:0]
-	for _, v := range env {
-		if !strings.HasPrefix(v, "LATCHKEY_TOKEN=") {
-			out = append(out, v)
-		}
-	}
-	return out
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "LATCHKEY_TOKEN=") || strings.HasPrefix(v, hopVariable+"=")
+	})
 }
 
 // ownAgent is the socket of the user's own agent for the host: what they

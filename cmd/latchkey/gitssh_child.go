@@ -74,33 +74,37 @@ func (c *child) start(cmd *exec.Cmd) error {
 // only.
 func (c *child) wait() (syscall.WaitStatus, error) {
 	for {
-		var status syscall.WaitStatus
-		_, err := syscall.Wait4(c.pid, &status, syscall.WUNTRACED, nil)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err != nil:
-			return status, fmt.Errorf("waiting for ssh: %w", err)
-		case !status.Stopped():
+		status, _, err := c.next(syscall.WUNTRACED)
+		if err == nil && status.Stopped() && status.StopSignal() == syscall.SIGTSTP {
+			// Ctrl-Z on the terminal stops both, and this process may hear that
+			// the child has stopped when both go on: that is over.
+			var changed bool
+			if status, changed, err = c.next(syscall.WCONTINUED | syscall.WNOHANG); err == nil && !changed {
+				syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+				c.signal(syscall.SIGCONT) // this process was told to go on
+				continue
+			}
+		}
+		if err != nil || status.Exited() || status.Signaled() {
 			c.mu.Lock()
 			c.pid = 0
 			c.mu.Unlock()
-			return status, nil
-		case status.StopSignal() == syscall.SIGTSTP:
-			c.stopToo()
+			return status, err
 		}
 	}
 }
 
-// stopToo stops this process. Ctrl-Z on the terminal has stopped both, and then
-// this process sees that the child had stopped when both go on: that is over.
-func (c *child) stopToo() {
-	var status syscall.WaitStatus
-	if pid, err := syscall.Wait4(c.pid, &status, syscall.WCONTINUED|syscall.WNOHANG, nil); err == nil && pid == c.pid && status.Continued() {
-		return
+// next is the next change of the child's state. With WNOHANG there may be none.
+func (c *child) next(options int) (status syscall.WaitStatus, changed bool, err error) {
+	for {
+		pid, err := syscall.Wait4(c.pid, &status, options, nil)
+		if err == nil {
+			return status, pid == c.pid, nil
+		}
+		if err != syscall.EINTR {
+			return 0, false, fmt.Errorf("waiting for ssh: %w", err)
+		}
 	}
-	syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
-	c.signal(syscall.SIGCONT) // this process was told to go on
 }
 
 // exitAs returns the exit status of a program that has ended, or dies by the

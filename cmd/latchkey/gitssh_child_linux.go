@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -19,7 +20,8 @@ func dieBy(s syscall.Signal) {
 	var byDefault [4]uint64                          // struct kernel_sigaction with SIG_DFL
 	const setSize = 8                                // bytes of a signal set
 	syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&byDefault)), 0, setSize, 0, 0)
-	unix.Kill(unix.Getpid(), s)
+	runtime.LockOSThread()
+	unix.Tgkill(unix.Getpid(), unix.Gettid(), s) // to this thread, so that it comes before what follows
 }
 
 // exiting reports whether a process has begun to exit: the flag PF_EXITING

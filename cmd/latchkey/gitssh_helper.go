@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -32,7 +31,7 @@ type helper struct {
 	*program
 	args  gitssh.Args
 	ssh   string // its path
-	first string // the directory of the helper that this one is a hop of, or ""
+	first place  // of the helper that this one is a hop of, if it is
 
 	runtimeDir string
 	aside      bool   // the user has an identity of their own for the host
@@ -40,7 +39,8 @@ type helper struct {
 	latchkey   string // the socket of the daemon, or of the first helper; "" if there is neither
 	daemon     bool   // latchkey is the daemon's
 
-	dir         *helperDir
+	place       place
+	link        string // by which ssh starts the helpers of its hops
 	child       child
 	credentials *workspace.Credentials // without latchkey
 	source      *offer                 // without latchkey
@@ -49,21 +49,19 @@ type helper struct {
 	seen        witness
 }
 
-// A helperAgent is an agent in a helper's directory.
+// A helperAgent is an agent with its socket.
 type helperAgent struct {
 	*sshagent.Server
 	listener net.Listener
 }
 
-// open finds out what to offer and listens where it will be served. An error means that the Latchkey
-// keys are not to be had at all; close is to be called either way.
+// open finds out what to offer and listens where it will be served. An error
+// means that the Latchkey keys are not to be had at all; close is to be called
+// either way.
 func (h *helper) open() error {
 	var err error
 	if h.runtimeDir, err = workspace.RuntimeDir(os.Getenv); err != nil {
 		return err
-	}
-	if _, dir := helpersDir(h.runtimeDir); filepath.Dir(h.first) != dir {
-		h.first = "" // not a hop: this program is in PATH by the name of ssh
 	}
 	config, err := h.config()
 	if err != nil {
@@ -77,16 +75,6 @@ func (h *helper) open() error {
 			return err
 		}
 	}
-	if h.dir, err = newHelperDir(h.runtimeDir); err != nil {
-		return err
-	}
-	// Without a link, the ssh of a hop runs as the user configured it.
-	if self, err := os.Executable(); err == nil && h.first == "" {
-		if err := os.Symlink(self, h.dir.file(helperSSH)); err != nil {
-			return fmt.Errorf("making the helper's link: %w", err)
-		}
-	}
-	h.seen.dir = h.firstDir()
 	return h.listen()
 }
 
@@ -109,11 +97,9 @@ func (h *helper) config() (gitssh.Config, error) {
 // findLatchkey looks for somebody who offers the Latchkey keys: the first
 // helper, if this is one of its hops, else a daemon.
 func (h *helper) findLatchkey() {
-	if h.first != "" {
-		if path := filepath.Join(h.first, helperKeys); answers(path) {
-			h.latchkey = path
-			return
-		}
+	if h.first.name != "" && answers(h.first.keysSocket()) {
+		h.latchkey = h.first.keysSocket()
+		return
 	}
 	if path := workspace.AgentSocket(h.runtimeDir); workspace.CheckRuntimeDir(h.runtimeDir) == nil && answers(path) {
 		h.latchkey, h.daemon = path, true
@@ -146,29 +132,33 @@ func (h *helper) openSource() error {
 // its hops. The agents are served once ssh runs, which has a key exchange to do
 // before it needs them.
 func (h *helper) listen() error {
+	var agentListener, keysListener net.Listener
+	var err error
+	if h.place, agentListener, err = newPlace(h.runtimeDir); err != nil {
+		return err
+	}
+	if h.first.name == "" {
+		h.first = h.place
+	}
+	h.seen.first = h.first
+	if h.link, err = h.place.link(); err != nil {
+		return err
+	}
 	agent := &sshagent.Server{Idle: sshagent.DefaultIdle, Observe: h.observe}
+	h.agents = append(h.agents, helperAgent{agent, &watchedListener{agentListener, &h.seen}})
 	if h.latchkey != "" {
 		agent.Upstreams = append(agent.Upstreams, upstream(fromLatchkey, h.latchkey))
 	} else if h.source != nil {
 		agent.Source = h.source
-		keys := &sshagent.Server{Source: h.source, Idle: sshagent.DefaultIdle, Observe: h.observeHop}
-		l, err := h.listenAt(helperKeys)
-		if err != nil {
-			return err
+		if keysListener, err = h.place.listen(placeKeys); err != nil {
+			return fmt.Errorf("serving the agent of the hops: %w", err)
 		}
-		h.agents = append(h.agents, helperAgent{keys, l})
-	}
-	if h.aside {
-		return nil
+		h.agents = append(h.agents, helperAgent{
+			&sshagent.Server{Source: h.source, Idle: sshagent.DefaultIdle, Observe: h.observeHop}, keysListener})
 	}
 	if h.own != "" {
 		agent.Upstreams = append(agent.Upstreams, upstream(fromUser, h.own))
 	}
-	l, err := h.listenAt(helperAgentSocket)
-	if err != nil {
-		return err
-	}
-	h.agents = append(h.agents, helperAgent{agent, &watchedListener{l, &h.seen}})
 	return nil
 }
 
@@ -178,38 +168,17 @@ func upstream(name, path string) sshagent.Upstream {
 	}}
 }
 
-// listenAt listens in the helper's directory, which keeps other users out and is
-// no other's: it needs nothing of what sshagent.Listen does.
-func (h *helper) listenAt(name string) (net.Listener, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: h.dir.file(name), Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("serving the helper's agent: %w", err)
-	}
-	return l, nil
-}
-
 func (h *helper) serve(a helperAgent) {
 	if err := a.Serve(a.listener); !errors.Is(err, sshagent.ErrServerClosed) {
 		h.warn(fmt.Sprintf("the helper's agent stopped: %v", err))
 	}
 }
 
-// firstDir is the directory that the helpers of one git command share.
-func (h *helper) firstDir() string {
-	if h.first != "" {
-		return h.first
-	}
-	return h.dir.path
-}
-
 // run runs ssh to its end, and says what the user should know of it.
 func (h *helper) run() (syscall.WaitStatus, error) {
-	r := gitssh.Run{SSH: h.ssh, Self: filepath.Join(h.firstDir(), helperSSH), OwnAgent: h.own, Env: sshEnv()}
-	if !gitssh.Safe(r.Self) {
-		r.Self = ""
-	}
+	r := gitssh.Run{SSH: h.ssh, Self: h.link, OwnAgent: h.own, Env: append(sshEnv(), hopVariable+"="+h.first.name)}
 	if !h.aside {
-		r.Agent = h.dir.file(helperAgentSocket)
+		r.Agent = h.place.agentSocket()
 	}
 	if err := h.child.start(r.Command(h.args)); err != nil {
 		return 0, err
@@ -218,7 +187,7 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 	for _, a := range h.agents {
 		go h.serve(a)
 	}
-	h.dir.removeOthers()
+	h.place.removeOthers()
 	status, err := h.child.wait()
 	if err == nil && !h.aside {
 		h.afterwards(status)
@@ -241,8 +210,8 @@ func (h *helper) close() {
 	if h.credentials != nil {
 		h.credentials.Close()
 	}
-	if h.dir != nil {
-		if err := h.dir.remove(); err != nil {
+	if h.place.name != "" {
+		if err := h.place.remove(); err != nil {
 			h.warn(err.Error())
 		}
 	}

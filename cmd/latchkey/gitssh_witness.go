@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,7 +28,7 @@ const askTimeout = time.Second
 
 // A witness remembers what the helper's agent saw of one ssh.
 type witness struct {
-	dir string // shared by the helpers of one git command
+	first place // of the first of the helpers of one git command
 
 	mu       sync.Mutex
 	pid      int  // of ssh
@@ -200,7 +199,7 @@ func (w *witness) now() saw {
 func (w *witness) started(pid int) { w.note(func(w *witness) { w.pid = pid }) }
 
 // mayWarn reports whether nobody has warned yet: one line is enough of the
-// helpers of one git command, which share a directory.
+// helpers of one git command.
 func (w *witness) mayWarn() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -208,10 +207,10 @@ func (w *witness) mayWarn() bool {
 		return false
 	}
 	w.warned = true
-	if w.dir == "" {
+	if w.first.name == "" {
 		return true
 	}
-	f, err := os.OpenFile(filepath.Join(w.dir, helperWarned), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(w.first.warned(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return !os.IsExist(err)
 	}
