@@ -85,6 +85,7 @@ func testWitnesses(t *testing.T, s subject) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { watch.Stop() }) // also if git fails
 	trace := witness.NewTrace(m, need(t, "strace"), t.TempDir())
 	dirs := workWithGit(t, s, trace)
 	where := append([]string{"/dev/shm"}, dirs...)

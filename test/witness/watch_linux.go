@@ -25,7 +25,9 @@ const (
 
 // A Watch looks into every file on every file system of this machine while it
 // changes (fanotify(7)). The kernel hands it the open file, so it sees also what
-// is unlinked at once, or never had a name. It needs root.
+// is unlinked at once, or never had a name. It looks a moment later than the
+// change: what a program has overwritten by then, only a trace sees. It needs
+// root.
 type Watch struct {
 	matcher *Matcher
 	seen    findings
@@ -89,7 +91,8 @@ func mark(fd int) error {
 }
 
 // Stop ends the watch when it has seen all that has happened so far, and
-// returns what was in it. It fails if something may have been missed.
+// returns what was in it. It fails if something may have been missed. It may be
+// called twice.
 func (w *Watch) Stop() ([]Finding, error) {
 	// The kernel's queue is in order: behind this file nothing is left.
 	err := writeTemp(w.flag)
