@@ -23,10 +23,10 @@ var mayImport = map[string][]string{
 	"keyserver/storetest": {"keyserver", "keyserver/api"},
 	"keyserver":           {"keyserver/api"},
 	"keyserver/api":       {},
-	
-	"sshagent":            {},
-	"gitssh":              {},
-	"internal/harden":     {},
+
+	"sshagent":        {},
+	"gitssh":          {},
+	"internal/harden": {},
 
 	// The harness runs the programs; none of this is shipped.
 	"test":         {},
