@@ -20,16 +20,19 @@ type loginFailure struct {
 func (f *loginFailure) Error() string { return f.refused.Error() }
 func (f *loginFailure) Unwrap() error { return f.refused }
 
-// requestToken is the token that a request carries, "" if none.
+// requestToken is the token that a request carries, "" if none. An Authorization
+// of another kind may be meant for a proxy on the way.
 func requestToken(r *http.Request) (string, error) {
-	if h := r.Header.Get("Authorization"); h != "" {
-		scheme, token, _ := strings.Cut(h, " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return "", refusal(api.ErrUnauthenticated, "send the token as: Authorization: Bearer TOKEN", "the Authorization header is not of the kind Bearer")
-		}
+	authorization := r.Header.Get("Authorization")
+	scheme, token, _ := strings.Cut(authorization, " ")
+	if strings.EqualFold(scheme, "Bearer") {
 		return strings.TrimSpace(token), nil
 	}
-	return r.Header.Get("Coder-Session-Token"), nil
+	token = r.Header.Get("Coder-Session-Token")
+	if token == "" && authorization != "" {
+		return "", refusal(api.ErrUnauthenticated, "send the token as: Authorization: Bearer TOKEN", "the Authorization header is not of the kind Bearer")
+	}
+	return token, nil
 }
 
 // authenticate finds whom a request's token speaks for. The error is a

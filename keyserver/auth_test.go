@@ -1,8 +1,10 @@
 package keyserver_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -103,18 +105,20 @@ func TestDisabledUsersWorkspace(t *testing.T) {
 func TestTokenHeaders(t *testing.T) {
 	s := newSite(t, nil)
 	for _, tt := range []struct {
-		header, value string
-		status        int
+		headers []string
+		status  int
 	}{
-		{"Authorization", "Bearer " + s.Admin.Token, 200},
-		{"Authorization", "bearer " + s.Admin.Token, 200},
-		{"Coder-Session-Token", s.Admin.Token, 200},
-		{"Authorization", "Basic " + s.Admin.Token, 401},
-		{"Cookie", "coder_session_token=" + s.Admin.Token, 401},
+		{[]string{"Authorization", "Bearer " + s.Admin.Token}, 200},
+		{[]string{"Authorization", "bearer " + s.Admin.Token}, 200},
+		{[]string{"Coder-Session-Token", s.Admin.Token}, 200},
+		{[]string{"Authorization", "Basic Zm9v", "Coder-Session-Token", s.Admin.Token}, 200},
+		{[]string{"Authorization", "Bearer wrong", "Coder-Session-Token", s.Admin.Token}, 401},
+		{[]string{"Authorization", "Basic " + s.Admin.Token}, 401},
+		{[]string{"Cookie", "coder_session_token=" + s.Admin.Token}, 401},
 	} {
-		status, text, _ := s.send("GET", "/api/v2/users/me", "", "", tt.header, tt.value)
+		status, text, _ := s.send("GET", "/api/v2/users/me", "", "", tt.headers...)
 		if status != tt.status {
-			t.Errorf("%s: %.6s…: %d %s; want %d", tt.header, tt.value, status, text, tt.status)
+			t.Errorf("%.20q: %d %s; want %d", tt.headers, status, text, tt.status)
 		}
 	}
 }
@@ -211,5 +215,20 @@ func TestRemote(t *testing.T) {
 				t.Errorf("the refused login is recorded from %q; want %q", e.Remote, tt.want)
 			}
 		})
+	}
+}
+
+// Nobody avoids the audit log by hanging up.
+func TestHangingUpIsRecorded(t *testing.T) {
+	s := newSite(t, nil)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := s.lastEvent().Seq
+	r := httptest.NewRequestWithContext(gone, "GET", "/api/v2/users/me", nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	r.Header.Set("Authorization", "Bearer lk_s_wrong")
+	s.Server.Handler().ServeHTTP(httptest.NewRecorder(), r)
+	if events := s.events(before); len(events) != 1 || events[0].Action != "login" {
+		t.Errorf("a wrong token whose sender has gone made the events %+v; want one login", events)
 	}
 }

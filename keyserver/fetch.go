@@ -2,14 +2,10 @@ package keyserver
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
-
-	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 )
@@ -76,7 +72,7 @@ func (s *Server) fetchPrivateKey(ctx context.Context, c *call, _ none) (api.Priv
 		return api.PrivateKey{}, err
 	}
 	defer private.wipe()
-	text, err := openSSH(private, comment(c.user, k))
+	text, err := writeOpenSSH(private, comment(c.user, k))
 	if err != nil {
 		return api.PrivateKey{}, err
 	}
@@ -85,21 +81,6 @@ func (s *Server) fetchPrivateKey(ctx context.Context, c *call, _ none) (api.Priv
 		return api.PrivateKey{}, err
 	}
 	return api.PrivateKey{PublicKey: publicLine(c.user, k), PrivateKey: string(text)}, nil
-}
-
-// openSSH writes a private key in OpenSSH's form.
-func openSSH(private plaintext, comment string) ([]byte, error) {
-	// The parsers' errors might quote the key.
-	key, err := x509.ParsePKCS8PrivateKey(private.reveal())
-	if err != nil {
-		return nil, errors.New("a stored private key is not PKCS #8")
-	}
-	block, err := ssh.MarshalPrivateKey(key, comment)
-	if err != nil {
-		return nil, errors.New("a stored private key can't be written in OpenSSH's form")
-	}
-	defer clear(block.Bytes)
-	return pem.EncodeToMemory(block), nil
 }
 
 // offeredKey finds the key that is to be fetched. One that is another user's is

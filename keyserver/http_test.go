@@ -8,9 +8,12 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/latchkey/latchkey/keyserver"
 	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/memstore"
 )
 
 // Every refusal is JSON of one shape, also those that no handler of ours made.
@@ -129,6 +132,31 @@ func TestPanic(t *testing.T) {
 	if status, _, _ := s.send("GET", "/api/v2/users/me/keys", s.Admin.Token, ""); status != 200 {
 		t.Errorf("after a panic the server answers %d; want 200", status)
 	}
+}
+
+// A store that does not answer does not hold requests for ever.
+func TestRequestTime(t *testing.T) {
+	master := newMasterKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		store := &brokenStore{Store: memstore.New(), stall: true}
+		s, err := keyserver.New(t.Context(), keyserver.Config{Store: store, MasterKey: master})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, _, err := s.FirstAdmin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/api/v2/users/me/keys", nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		begin := time.Now()
+		s.Handler().ServeHTTP(w, r)
+		if took := time.Since(begin); took != 30*time.Second || w.Code != 503 || !strings.Contains(w.Body.String(), "took too long") {
+			t.Errorf("a store that does not answer: %d %s after %v; want 503 after 30s", w.Code, w.Body, took)
+		}
+	})
 }
 
 // Each request is one line, with which one can find its refusal again.

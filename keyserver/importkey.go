@@ -1,7 +1,6 @@
 package keyserver
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -13,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 )
@@ -121,83 +118,6 @@ func notPrivate(text string) *importProblem {
 		return badKey("give the private key: the file of the same name without .pub", "is a public key")
 	case strings.HasPrefix(text, "PuTTY-User-Key-File"):
 		return badKey("convert it with: puttygen FILE -O private-openssh -o NEWFILE", "is in PuTTY's own form")
-	}
-	return nil
-}
-
-func parseOpenSSH(block *pem.Block, passphrase string) (crypto.PrivateKey, error) {
-	var head struct {
-		Cipher, KDF, KDFOptions string
-		Keys                    uint32
-		Public                  []byte
-		Private                 []byte
-		Tag                     []byte `ssh:"rest"` // of ciphers that make one
-	}
-	body, ok := bytes.CutPrefix(block.Bytes, []byte("openssh-key-v1\x00")) // OpenSSH's PROTOCOL.key
-	if !ok || ssh.Unmarshal(body, &head) != nil {
-		return nil, errMalformed
-	}
-	if head.Keys != 1 {
-		return nil, badKey("give one private key", "holds %d keys", head.Keys)
-	}
-	// The kind stands outside of what is encrypted.
-	var public struct {
-		Kind string
-		Rest []byte `ssh:"rest"`
-	}
-	if ssh.Unmarshal(head.Public, &public) != nil {
-		return nil, errMalformed
-	}
-	switch public.Kind {
-	case ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoRSA:
-	default:
-		return nil, unsupported(public.Kind)
-	}
-	alone := pem.EncodeToMemory(block)
-	defer clear(alone)
-	if head.Cipher == "none" {
-		if passphrase != "" {
-			return nil, errPassphraseUnused
-		}
-		key, err := ssh.ParseRawPrivateKey(alone)
-		if err != nil {
-			return nil, errMalformed
-		}
-		return key, nil
-	}
-	if p := openSSHCipher(head.Cipher, head.KDF, head.KDFOptions); p != nil {
-		return nil, p
-	}
-	if passphrase == "" {
-		return nil, errPassphraseNeeded
-	}
-	key, err := ssh.ParseRawPrivateKeyWithPassphrase(alone, []byte(passphrase))
-	if errors.Is(err, x509.IncorrectPasswordError) {
-		return nil, errPassphraseWrong
-	}
-	if err != nil {
-		return nil, errMalformed
-	}
-	return key, nil
-}
-
-// maxRounds bounds how often a file may ask its passphrase to be stretched:
-// ssh-keygen makes 16 or 24 rounds unless told otherwise, 256 take some seconds.
-const maxRounds = 256
-
-func openSSHCipher(cipher, kdf, options string) *importProblem {
-	const rewrite = "rewrite it with: ssh-keygen -p -Z aes256-ctr -a 24 -f FILE"
-	var bcrypt struct {
-		Salt   []byte
-		Rounds uint32
-	}
-	switch {
-	case cipher != "aes256-ctr" && cipher != "aes256-cbc":
-		return badKey(rewrite, "is encrypted with %s, which is not supported", asName(cipher))
-	case kdf != "bcrypt" || ssh.Unmarshal([]byte(options), &bcrypt) != nil:
-		return errMalformed
-	case bcrypt.Rounds > maxRounds:
-		return badKey(rewrite, "asks for %d rounds on its passphrase; at most %d are allowed", bcrypt.Rounds, maxRounds)
 	}
 	return nil
 }

@@ -34,6 +34,9 @@ func TestKeyOfNewUser(t *testing.T) {
 		if public.Type() != want || comment != "latchkey:"+name || len(rest) != 0 {
 			t.Errorf("the key of %s is %s %q, with %d bytes behind it; want %s %q", name, public.Type(), comment, len(rest), want, "latchkey:"+name)
 		}
+		if line := string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(public))) + " latchkey:" + name; k.PublicKey != line {
+			t.Errorf("the public key of %s is %q; want %q", name, k.PublicKey, line)
+		}
 		if k.Fingerprint != ssh.FingerprintSHA256(public) || k.Generation != 1 || k.Imported || k.ExpiresAt != nil || k.UserID != created.ID {
 			t.Errorf("the key of %s is %+v; want generation 1, made here, with the fingerprint %s", name, k, ssh.FingerprintSHA256(public))
 		}

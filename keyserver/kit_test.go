@@ -203,6 +203,7 @@ type brokenStore struct {
 	check  error                                 // of MasterKeyCheck
 	record error                                 // of Record
 	fetch  error                                 // of RecordFetch
+	stall  bool                                  // Keys waits until its context ends
 	keys   func([]keyserver.Key) []keyserver.Key // what Keys reads
 	user   func(keyserver.User) keyserver.User   // what User reads
 }
@@ -245,8 +246,12 @@ func (b *brokenStore) RecordFetch(ctx context.Context, user keyserver.UserID, na
 
 func (b *brokenStore) Keys(ctx context.Context, user keyserver.UserID) ([]keyserver.Key, error) {
 	b.mu.Lock()
-	change := b.keys
+	change, stall := b.keys, b.stall
 	b.mu.Unlock()
+	if stall {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	keys, err := b.Store.Keys(ctx, user)
 	if change != nil {
 		keys = change(keys)

@@ -2,9 +2,11 @@ package keyserver
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"strings"
 	"testing"
 )
@@ -50,5 +52,16 @@ func TestPlaintextDoesNotPrint(t *testing.T) {
 	v.pair.private.wipe()
 	if got := string(v.pair.private.reveal()); got != strings.Repeat("\x00", len(secret)) {
 		t.Errorf("a wiped plaintext is %q", got)
+	}
+}
+
+// Making an RSA key that is too large takes too long for a test.
+func TestSupportedRSA(t *testing.T) {
+	for bits, want := range map[int]string{3071: "3071 bits; at least 3072", 3072: "", 8192: "", 8193: "8193 bits; at most 8192"} {
+		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+		_, err := supported(&rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: 65537}, Primes: make([]*big.Int, 2)})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("RSA of %d bits: %v; want %q", bits, err, want)
+		}
 	}
 }
