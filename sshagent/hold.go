@@ -151,7 +151,7 @@ func (k *keyring) drop(h *hold) {
 // expire closes a hold at the end of its idle time.
 func (k *keyring) expire(h *hold, uses int) {
 	k.mu.Lock()
-	over := k.holds[h.blob] == h && h.users == 0 && h.uses == uses
+	over := k.holds[h.blob] == h && h.uses == uses // else it was forgotten, or taken again
 	if over {
 		k.drop(h)
 	}

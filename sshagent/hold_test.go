@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -366,6 +367,36 @@ func TestShutdownCutsOff(t *testing.T) {
 		close(gate)
 		b.want("when it has signed", 1, 1)
 	})
+}
+
+// A fetch that goes on although its client is gone ends before Shutdown does.
+func TestShutdownWaitsForFetch(t *testing.T) {
+	inBubble(t, time.Minute, func(t *testing.T, b *bubble) {
+		b.source.fetching = func(context.Context) error { time.Sleep(time.Second); return nil }
+		conn := b.dial()
+		go b.signOn(conn)
+		synctest.Wait()
+		conn.Close()
+		synctest.Wait()
+		begin := time.Now()
+		if err := b.Shutdown(t.Context()); err != nil || time.Since(begin) != time.Second {
+			t.Errorf("Shutdown = %v after %v; want it to wait a second for the fetch", err, time.Since(begin))
+		}
+		if fetched, closed := b.source.counts(); fetched != 1 || closed != 1 {
+			t.Errorf("when Shutdown is done there were %d fetches, %d keys closed; want 1, 1", fetched, closed)
+		}
+	})
+}
+
+func TestNoFetchAfterShutdown(t *testing.T) {
+	k := newKeyring(time.Minute, slog.New(slog.DiscardHandler))
+	if err := k.shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := k.take("key", func(context.Context) (Signer, error) { return nil, errors.New("fetched") })
+	if err != ErrServerClosed {
+		t.Errorf("take = %v after shutdown; want ErrServerClosed", err)
+	}
 }
 
 func TestShutdownEndsFetch(t *testing.T) {

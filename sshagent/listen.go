@@ -96,13 +96,10 @@ func listen(path string) (*listener, *ListenError) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	config := net.ListenConfig{Control: restrict}
-	l, err := config.Listen(context.Background(), "unix", path)
+	l, err := listenRestricted(path)
 	if err != nil {
 		return nil, &ListenError{Err: err}
 	}
-	unixListener := l.(*net.UnixListener)
-	unixListener.SetUnlinkOnClose(false) // it would remove whatever is there by then
 	info, err := os.Lstat(path)
 	if err == nil {
 		err = os.Chmod(path, 0o600)
@@ -112,7 +109,18 @@ func listen(path string) (*listener, *ListenError) {
 		os.Remove(path)
 		return nil, &ListenError{Err: err}
 	}
-	return &listener{UnixListener: unixListener, path: path, info: info}, nil
+	return &listener{UnixListener: l, path: path, info: info}, nil
+}
+
+func listenRestricted(path string) (*net.UnixListener, error) {
+	config := net.ListenConfig{Control: restrict}
+	l, err := config.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	unixListener := l.(*net.UnixListener)
+	unixListener.SetUnlinkOnClose(false) // it would remove whatever is there by then
+	return unixListener, nil
 }
 
 // removeStale removes a socket that nobody listens on, and nothing else.

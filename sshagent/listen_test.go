@@ -2,11 +2,13 @@ package sshagent
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -54,7 +56,7 @@ func playClient(path string) int {
 	return 0
 }
 
-// playDaemon listens until its input ends, or until it is killed.
+// playDaemon serves until its input ends, or until it is killed.
 func playDaemon(path string) int {
 	l, err := Listen(path)
 	switch {
@@ -65,9 +67,13 @@ func playDaemon(path string) int {
 		fmt.Println(err)
 		return 1
 	}
+	s, served := &Server{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}, make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
 	fmt.Println("listening")
 	io.Copy(io.Discard, os.Stdin)
-	l.Close()
+	if err := s.Shutdown(context.Background()); err != nil || <-served != ErrServerClosed {
+		return 1
+	}
 	return 0
 }
 
@@ -78,56 +84,95 @@ func command(env, path string) *exec.Cmd {
 	return cmd
 }
 
+// startDaemon runs a daemon until the test ends, and returns what it said first.
+func startDaemon(t *testing.T, cmd *exec.Cmd) (said string) {
+	t.Helper()
+	stdin, err1 := cmd.StdinPipe()
+	stdout, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		cmd.Wait()
+	})
+	buf := make([]byte, 100)
+	n, err := stdout.Read(buf)
+	if err != nil {
+		t.Errorf("a daemon said nothing: %v", err)
+	}
+	return string(bytes.TrimSpace(buf[:n]))
+}
+
+// Each agent serves its own user and root.
 func TestPeers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		lacks(t, "run this test as root: it plays other users")
 	}
-	// The program must be one that others can run, the directories ones that
-	// they can enter, and the socket one that they can connect to: then it is the
-	// peer's user that decides.
+	const somebody = nobody - 1
+	program := publicCopy(t)
+	as := func(cmd *exec.Cmd, uid uint32) *exec.Cmd {
+		cmd.Path, cmd.Dir = program, "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		return cmd
+	}
+	for _, owner := range []uint32{0, nobody} {
+		dir := privateDir(t)
+		path := filepath.Join(dir, "agent.sock")
+		if err := errors.Join(os.Chown(dir, int(owner), int(owner)), os.Chmod(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		var logged logBuffer
+		daemon := as(command(envPlayDaemon, path), owner)
+		daemon.Stderr = &logged
+		if said := startDaemon(t, daemon); said != "listening" {
+			t.Fatalf("the daemon of user %d says %q; want it to listen", owner, said)
+		}
+		ask := func(uid uint32) string {
+			out, err := as(command(envPlayClient, path), uid).Output()
+			if err != nil {
+				t.Errorf("the client of user %d: %v: %s", uid, err, out)
+			}
+			return strings.TrimSpace(string(out))
+		}
+		if got := ask(somebody); !strings.Contains(got, "permission denied") {
+			t.Errorf("another user got %q from the socket of user %d; want permission denied", got, owner)
+		}
+		// From here on it is the peer's user alone that decides.
+		if err := os.Chmod(path, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		const served, refused = "message 12", "no answer"
+		for _, tt := range []struct {
+			uid  uint32
+			want string
+		}{{somebody, refused}, {owner, served}, {0, served}} {
+			if got := ask(tt.uid); got != tt.want {
+				t.Errorf("user %d got %q from the agent of user %d; want %q", tt.uid, got, owner, tt.want)
+			}
+		}
+		daemon.Process.Kill()
+		daemon.Wait() // all of the log is here then
+		logged.want(t, "client refused", "another user", fmt.Sprint("uid ", somebody))
+	}
+}
+
+// publicCopy copies the test program to where all users can run it.
+func publicCopy(t *testing.T) string {
+	t.Helper()
 	dir := privateDir(t)
 	program, err := os.ReadFile(os.Args[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	copied := filepath.Join(dir, "client")
-	if err := os.WriteFile(copied, program, 0o755); err != nil {
+	path := filepath.Join(dir, "program")
+	if err := errors.Join(os.WriteFile(path, program, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	ask := func(path string, uid uint32) string {
-		cmd := command(envPlayClient, path)
-		cmd.Path = copied
-		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-		out, err := cmd.Output()
-		if err != nil {
-			t.Errorf("the client of user %d: %v: %s", uid, err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	var logged logBuffer
-	path := filepath.Join(dir, "agent.sock")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serveOn(t, &Server{Log: logged.logger()}, l)
-	if out := ask(path, nobody); !strings.Contains(out, "permission denied") {
-		t.Errorf("another user got %q from the socket; want permission denied", out)
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if out := ask(path, nobody); out != "no answer" {
-		t.Errorf("another user got %q; want no answer", out)
-	}
-	logged.want(t, "another user", fmt.Sprint("uid ", nobody))
-	if out := ask(path, 0); out != "message 12" {
-		t.Errorf("after another user came, root got %q; want message 12, the list", out)
-	}
+	return path
 }
 
 // An HTTP server on such a listener goes on after a client of another user, too.
@@ -178,8 +223,7 @@ func TestModeWhenBound(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
 	path := filepath.Join(privateDir(t), "socket")
-	config := net.ListenConfig{Control: restrict}
-	l, err := config.Listen(t.Context(), "unix", path)
+	l, err := listenRestricted(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,8 +403,8 @@ func TestStaleSocket(t *testing.T) {
 // A daemon that is killed leaves its socket and its lock; the next one starts.
 func TestKilledDaemon(t *testing.T) {
 	path := filepath.Join(privateDir(t), "agent.sock")
-	cmd, said := startDaemon(t, path)
-	if said != "listening" {
+	cmd := command(envPlayDaemon, path)
+	if said := startDaemon(t, cmd); said != "listening" {
 		t.Fatalf("the daemon says %q; want it to listen", said)
 	}
 	if l, err := Listen(path); !errors.Is(err, ErrInUse) {
@@ -378,26 +422,6 @@ func TestKilledDaemon(t *testing.T) {
 	l.Close()
 }
 
-func startDaemon(t *testing.T, path string) (cmd *exec.Cmd, said string) {
-	t.Helper()
-	cmd = command(envPlayDaemon, path)
-	stdin, err1 := cmd.StdinPipe()
-	stdout, err2 := cmd.StdoutPipe()
-	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		cmd.Wait()
-	})
-	buf := make([]byte, 100)
-	n, err := stdout.Read(buf)
-	if err != nil {
-		t.Errorf("a daemon said nothing: %v", err)
-	}
-	return cmd, string(bytes.TrimSpace(buf[:n]))
-}
-
 // Of daemons that start together over a stale socket, one wins.
 func TestDaemonsRace(t *testing.T) {
 	for range 5 {
@@ -407,7 +431,7 @@ func TestDaemonsRace(t *testing.T) {
 		said := map[string]int{}
 		for range 6 {
 			starting.Go(func() {
-				_, s := startDaemon(t, path)
+				s := startDaemon(t, command(envPlayDaemon, path))
 				mu.Lock()
 				defer mu.Unlock()
 				said[s]++

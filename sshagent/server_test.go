@@ -37,12 +37,17 @@ func TestAcceptGoesOn(t *testing.T) {
 }
 
 func TestShutdownDuringBackoff(t *testing.T) {
-	inBubble(t, 0, func(t *testing.T, b *bubble) {
-		b.l.errs <- syscall.EMFILE
+	synctest.Test(t, func(t *testing.T) {
+		l, s, served := newMemListener(), &Server{}, make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		l.errs <- syscall.EMFILE
 		synctest.Wait()
 		begin := time.Now()
-		if err := b.Shutdown(t.Context()); err != nil || time.Since(begin) > 0 {
-			t.Errorf("Shutdown = %v after %v; want it at once", err, time.Since(begin))
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown = %v", err)
+		}
+		if err := <-served; err != ErrServerClosed || time.Since(begin) > 0 {
+			t.Errorf("Serve = %v, %v after Shutdown; want ErrServerClosed at once", err, time.Since(begin))
 		}
 	})
 }
@@ -284,7 +289,7 @@ func TestCertificateOfSource(t *testing.T) {
 
 // A source that answers with another key must not sign.
 func TestWrongKey(t *testing.T) {
-	source, other := newSource(t, testKeys()["ed25519"]), newSource(t, testKeys()["ecdsa"])
+	source, other := newSource(t, testKeys()["ed25519"]), newSource(t, newKey(t))
 	swap := &swapSource{source, other}
 	path := serve(t, &Server{Source: swap})
 	if _, err := client(t, path).Sign(public(t, testKeys()["ed25519"]), []byte("data")); err == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -297,14 +298,15 @@ func TestUpstreamFails(t *testing.T) {
 			var log logBuffer
 			var mu sync.Mutex
 			var failed []Activity
-			bad := &scripted{answer: tt.answer}
-			if tt.dial == nil {
-				tt.dial = bad.dial
+			dial, dials := tt.dial, 0
+			if dial == nil {
+				dial = (&scripted{answer: tt.answer}).dial
 			}
+			counted := func(ctx context.Context) (net.Conn, error) { dials++; return dial(ctx) }
 			source, good := newSource(t, newKey(t)), &scripted{answer: say(identities("good"))}
 			path := serve(t, &Server{
 				Source: source, Log: log.logger(),
-				Upstreams: []Upstream{{"bad", tt.dial}, {"good", good.dial}},
+				Upstreams: []Upstream{{"bad", counted}, {"good", good.dial}},
 				Observe: func(a Activity) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -326,6 +328,9 @@ func TestUpstreamFails(t *testing.T) {
 			log.want(t, "keys not listed", "bad", tt.want)
 			mu.Lock()
 			defer mu.Unlock()
+			if dials != 1 {
+				t.Errorf("the agent was dialled %d times for one client; want once", dials)
+			}
 			if len(failed) != 2 || failed[0].Upstream != "bad" || failed[0].Kind != Listed {
 				t.Errorf("Observe saw the failures %+v; want one for each list", failed)
 			}
@@ -361,6 +366,29 @@ func TestUpstreamDiesMidway(t *testing.T) {
 	}
 }
 
+// Once the agent that was to sign is gone, another that has the key may.
+func TestUpstreamTakesOver(t *testing.T) {
+	first := &scripted{answer: func(request []byte) []byte {
+		if request[0] == agentSignRequest {
+			return nil
+		}
+		return identities("key")
+	}}
+	second := &scripted{answer: func(request []byte) []byte {
+		if request[0] == agentSignRequest {
+			return frame([]byte("\x0esignature"))
+		}
+		return identities("key")
+	}}
+	conn := connect(t, serve(t, &Server{Upstreams: []Upstream{{"first", first.dial}, {"second", second.dial}}}))
+	sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), "data"), 0, 0, 0, 0)
+	for i, want := range []byte{agentFailure, agentSignResponse} {
+		if got := exchange(t, conn, sign); got[0] != want {
+			t.Errorf("request %d was answered with message %d; want %d", i, got[0], want)
+		}
+	}
+}
+
 // An upstream agent that does not answer keeps the client from its other keys
 // for a while only; who signs may take as long as a person takes.
 func TestUpstreamHangs(t *testing.T) {
@@ -372,8 +400,13 @@ func TestUpstreamHangs(t *testing.T) {
 			}
 			return identities("key")
 		}}
+		left := make(chan error, 1)
 		silent := func(context.Context) (net.Conn, error) {
-			ours, _ := net.Pipe()
+			ours, theirs := net.Pipe()
+			go func() {
+				_, err := io.Copy(io.Discard, theirs)
+				left <- err
+			}()
 			return ours, nil
 		}
 		l := newMemListener()
@@ -385,6 +418,9 @@ func TestUpstreamHangs(t *testing.T) {
 		begin := time.Now()
 		if ids, _ := parseIdentities(exchange(t, conn, []byte{agentRequestIdentities})); len(ids) != 1 || time.Since(begin) != listTimeout {
 			t.Errorf("beside a silent agent %d keys were listed after %v; want 1 after %v", len(ids), time.Since(begin), listTimeout)
+		}
+		if err := <-left; err != nil {
+			t.Errorf("the link to the silent agent: %v; want it closed", err)
 		}
 		begin = time.Now()
 		if exchange(t, conn, []byte{agentRequestIdentities}); time.Since(begin) != 0 {
