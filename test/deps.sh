@@ -16,7 +16,8 @@ want openssh-server sshd
 want gcc gcc # go test -race
 want strace strace
 want git-lfs git-lfs
-want putty-tools plink
+want putty-tools plink puttygen
+want openssl openssl
 want zsh zsh
 want fish fish
 /usr/bin/python3 -c 'import paramiko' 2>/dev/null || missing="$missing python3-paramiko"
