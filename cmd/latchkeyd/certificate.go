@@ -52,6 +52,9 @@ func newCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, e
 	if err := c.read(); err != nil {
 		return nil, withHint(fmt.Errorf("reading the TLS certificate: %w", err), "--tls-cert names a PEM file with the certificate first, --tls-key one with its private key")
 	}
+	if info, err := os.Stat(keyFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+		log.Warn("every user of this machine can read the TLS private key", "file", keyFile, "todo", "chmod 0640")
+	}
 	if left := time.Until(c.loaded.Leaf.NotAfter); left < 0 {
 		log.Warn("the TLS certificate has expired: clients will refuse it", "file", certFile, "expired", c.loaded.Leaf.NotAfter)
 	}

@@ -59,7 +59,7 @@ func dataDirOf(c *cli.Context) (dataDir, error) {
 // create makes the directory if there is none.
 func (d dataDir) create() error {
 	if err := makeDir(string(d)); err != nil {
-		return withHint(fmt.Errorf("making the data directory: %w", err), "make %s yourself, for this user alone, or name another with --data", d)
+		return withHint(fmt.Errorf("making the data directory: %w", err), "%s", unlessFull(err, "make "+string(d)+" yourself, for this user alone, or name another with --data"))
 	}
 	return d.check()
 }
@@ -138,7 +138,7 @@ type serving struct {
 func (d dataDir) lock() (*os.File, error) {
 	f, err := os.OpenFile(d.lockFile(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, withHint(fmt.Errorf("locking the data directory: %w", err), "latchkeyd must be able to write to %s; --data names another directory", d)
+		return nil, withHint(fmt.Errorf("locking the data directory: %w", err), "%s", unlessFull(err, "latchkeyd must be able to write to "+string(d)+"; --data names another directory"))
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {

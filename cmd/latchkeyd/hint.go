@@ -16,7 +16,15 @@ func storeHint(err error, dir dataDir) string {
 	case strings.Contains(text, "another program"), strings.Contains(text, "not a database"):
 		return "name the right directory with --data, or restore " + dir.database() + " from a backup"
 	}
-	return "look at " + dir.database() + ", or restore it from a backup"
+	return unlessFull(err, "look at "+dir.database()+", or restore it from a backup")
+}
+
+// unlessFull is a hint for what a full disk is not the cause of.
+func unlessFull(err error, hint string) string {
+	if isFull(err) {
+		return "make room on the disk"
+	}
+	return hint
 }
 
 // isFull reports whether an error is a full disk's, in the system's words or

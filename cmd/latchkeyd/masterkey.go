@@ -50,5 +50,8 @@ func loadMasterKey(path string, hasStore, create bool, config *keyserver.Config)
 		return false, withHint(fmt.Errorf("there is no master key at %s", path), "\"latchkeyd serve\" makes it on its first start; --master-key names another file")
 	}
 	config.MasterKey, err = keyserver.CreateMasterKey(path)
-	return true, withHint(err, "latchkeyd must be able to write to %s; --master-key names another file", filepath.Dir(path))
+	if err == nil {
+		return true, nil
+	}
+	return false, withHint(err, "%s", unlessFull(err, "latchkeyd must be able to write to "+filepath.Dir(path)+"; --master-key names another file"))
 }

@@ -56,18 +56,15 @@ func (h *hintedError) Unwrap() error { return h.error }
 // hintOf is the hint of err: the outermost one that was added, because it knew
 // most of what the user was about, else the key server's own.
 func hintOf(err error) string {
-	if isFull(err) {
-		return "make room on the disk" // whatever was being done
-	}
 	var h *hintedError
 	if errors.As(err, &h) {
 		return h.hint
 	}
 	var e *api.Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && e.Detail != "" {
 		return e.Detail
 	}
-	return ""
+	return unlessFull(err, "")
 }
 
 // A usageError is a mistake on the command line.

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -57,6 +59,9 @@ func (p *program) serve(c *cli.Context) (err error) {
 		return err
 	}
 	slog.SetDefault(log) // and so the log of packages that have their own way
+	// Whoever reads the log or our output may go: the server stays.
+	signal.Ignore(syscall.SIGPIPE)
+	gaps := harden.Process().Gaps // before there is a key in memory
 	proxies, err := trustedProxies(c.StringSlice("trusted-proxy"))
 	if err != nil {
 		return err
@@ -75,7 +80,7 @@ func (p *program) serve(c *cli.Context) (err error) {
 	if err := listener.resolve(); err != nil {
 		return err
 	}
-	for _, gap := range harden.Process().Gaps {
+	for _, gap := range gaps {
 		log.Warn("not hardened", "gap", gap)
 	}
 

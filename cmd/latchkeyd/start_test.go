@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"net"
@@ -47,6 +49,57 @@ func TestFirstStart(t *testing.T) {
 	again.stop()
 	if again.stdout.Len() != 0 {
 		t.Errorf("the second start printed %q; want nothing", again.stdout)
+	}
+}
+
+// A login line that could not be printed is not lost in silence.
+func TestFirstLoginNotPrinted(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		lacks(t, "there is no /dev/full: "+err.Error())
+	}
+	defer full.Close()
+	s := newSite(t)
+	cmd := s.command(t, "serve", "--listen", "127.0.0.1:0")
+	var stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = full, &stderr
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != exitError {
+		t.Errorf("latchkeyd ended with %v; want exit status %d", err, exitError)
+	}
+	for _, want := range []string{"error: the first admin's login line is lost", `hint: "latchkeyd token admin" prints another`} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("latchkeyd says\n%swant %q", stderr.String(), want)
+		}
+	}
+	s.must(t, "token", "admin")
+}
+
+// Whoever reads the log may go: the server stays.
+func TestLogReaderGone(t *testing.T) {
+	s := newSite(t)
+	cmd := s.command(t, "serve", "--listen", "127.0.0.1:0", "--log", "json", "--verbose")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var line logLine
+	for scan := bufio.NewScanner(stderr); line.Msg != "ready" && scan.Scan(); {
+		json.Unmarshal(scan.Bytes(), &line)
+	}
+	stderr.Close()
+	for range 2 { // each is a line of the log
+		resp, err := http.Get(line.URL + "/healthz")
+		if err != nil {
+			t.Fatalf("without a reader of its log the server is gone: %v", err)
+		}
+		resp.Body.Close()
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM latchkeyd ended with %v; want status 0", err)
 	}
 }
 

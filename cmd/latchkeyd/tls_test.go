@@ -9,8 +9,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"math/big"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -131,6 +133,22 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	r.stop()
 }
 
+func TestCertificateWarnings(t *testing.T) {
+	s := newSite(t)
+	p := newPair(t, s.home, 1, "127.0.0.1")
+	r := s.serve(t, "--dev", "--tls-cert", p.Cert, "--tls-key", p.Key)
+	if strings.Contains(r.said(), "TLS private key") {
+		t.Errorf("the server warns of a key that is only its owner's:\n%s", r.said())
+	}
+	if err := os.Chmod(p.Key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r = s.serve(t, "--dev", "--tls-cert", p.Cert, "--tls-key", p.Key)
+	if !strings.Contains(r.said(), "every user of this machine can read the TLS private key") {
+		t.Errorf("the server does not warn of a key that everyone can read:\n%s", r.said())
+	}
+}
+
 func TestTLSRefused(t *testing.T) {
 	s := newSite(t)
 	p := newPair(t, s.home, 1, "127.0.0.1")
@@ -164,7 +182,7 @@ func TestBaseURL(t *testing.T) {
 		l := listener{url: tt.url}
 		if tt.names != nil {
 			p := newPair(t, t.TempDir(), 1, tt.names...)
-			if err := l.loadCertificate(p.Cert, p.Key, nil); err != nil {
+			if err := l.loadCertificate(p.Cert, p.Key, slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatal(err)
 			}
 		}
