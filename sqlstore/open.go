@@ -2,8 +2,8 @@
 // in one file that several processes of one machine may have open at once.
 //
 // One goroutine writes. It takes the changes that wait at a moment, applies
-// each with its event inside a savepoint, commits them together and only then
-// answers their callers (writer.go), so that the cost of making a commit
+// each with its event, whole or not at all, commits them together and only
+// then answers their callers (writer.go), so that the cost of making a commit
 // durable is shared. Readers have connections of their own and wait for no
 // writer.
 //
