@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -127,8 +127,9 @@ func (p *program) event(e keyserver.Event, asJSON bool) error {
 		}
 		return p.print("%s\n", line)
 	}
-	line := fmt.Sprintf("%d  %s  %-6s  %s  %s  %s  %s  %s", e.Seq, e.At.Local().Format(time.DateTime), e.Result, e.Actor, e.Action, e.Target, e.Remote, e.Detail)
-	return p.print("%s\n", printable(strings.TrimSpace(line)))
+	or := func(s string) string { return cmp.Or(s, "-") }
+	line := fmt.Sprintf("%d  %s  %-6s  %s  %s  %s  %s  %s", e.Seq, e.At.Local().Format(time.DateTime), e.Result, or(e.Actor), e.Action, or(e.Target), or(e.Remote), e.Detail)
+	return p.print("%s\n", printable(line))
 }
 
 func (p *program) auditVerify(ctx context.Context, _ *cli.Context, store keyserver.Store) error {
