@@ -61,6 +61,9 @@ type call struct {
 	at     time.Time
 	remote string // the client's address
 	http   *http.Request
+
+	body    []byte // read before anything is looked up
+	bodyErr error
 }
 
 // event is the record of this call having done what it is for.
@@ -69,6 +72,7 @@ func (c *call) event(target string) Event {
 	return Event{
 		At: c.at, Actor: name, ActorID: id, Action: c.route.Action,
 		Target: target, TargetID: c.owner.ID, Remote: c.remote, Result: OK,
+		By: Credential{c.token.ID, c.user.Version},
 	}
 }
 

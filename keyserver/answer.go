@@ -134,26 +134,31 @@ func wireError(err error, id string) *api.Error {
 	return refusal(api.ErrInternal, see, "internal error")
 }
 
-// decode reads the body of a request into a value, nil if there must be none.
-// It refuses what it does not know, rather than to ignore it.
-func decode(a *answer, r *http.Request, into any) error {
+// readBody reads the body of a request. What it returns may hold a private key.
+func readBody(a *answer, r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, maxBody))
-	defer clear(body) // it may hold a private key
 	var tooLarge *http.MaxBytesError
+	if err != nil && !errors.As(err, &tooLarge) {
+		err = refusal(api.ErrInvalid, "", "the body did not arrive whole")
+	}
+	return body, err
+}
+
+// decode reads the body of a call into a value, nil if there must be none. It
+// refuses what it does not know, rather than to ignore it.
+func (c *call) decode(into any) error {
 	switch {
-	case errors.As(err, &tooLarge):
-		return err
-	case err != nil:
-		return refusal(api.ErrInvalid, "", "the body did not arrive whole")
-	case len(body) == 0:
+	case c.bodyErr != nil:
+		return c.bodyErr
+	case len(c.body) == 0:
 		return nil
 	case into == nil:
 		return refusal(api.ErrInvalid, "leave the body out", "this request takes no body")
 	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+	if t, _, err := mime.ParseMediaType(c.http.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return refusal(api.ErrInvalid, "send it with: Content-Type: application/json", "the body is not marked as JSON")
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
+	d := json.NewDecoder(bytes.NewReader(c.body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		return badJSON(err)

@@ -1,6 +1,7 @@
 package keyserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,23 +94,29 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (caller, err
 
 // refuseLogin records a refused token, or counts it where one address has
 // too many, and returns what the caller is told.
-func (s *Server) refuseLogin(ctx context.Context, f *loginFailure, e Event) error {
+func (s *Server) refuseLogin(ctx context.Context, f *loginFailure, remote string) error {
+	e := Event{Target: string(f.caller.token.ID), TargetID: f.caller.user.ID}
 	e.Actor, e.ActorID = f.caller.actor()
-	e.Action, e.TargetID, e.Result = "login", f.caller.user.ID, Denied
-	e.Target = string(f.caller.token.ID)
-	e.Detail = f.refused.Message
-	return s.refuseUnknown(ctx, f.refused, e)
+	return s.refuseUnknown(ctx, f.refused, remote, e)
 }
 
-// refuseUnknown records a refusal that anyone can bring about.
-func (s *Server) refuseUnknown(ctx context.Context, refused *api.Error, e Event) error {
+// refuseUnknown records a refusal that anyone can bring about. A token that is
+// known, if only as revoked, is counted by itself, so that no flood of junk
+// from the same address hides that somebody uses it.
+func (s *Server) refuseUnknown(ctx context.Context, refused *api.Error, remote string, e Event) error {
 	if err := s.recordCounted(ctx); err != nil {
 		return err
 	}
-	n, ends := s.failures.add(e.Remote, e.At)
+	e.At, e.Remote, e.Action, e.Result, e.Detail = s.now(), remote, "login", Denied, refused.Message
+	e.Actor = cmp.Or(e.Actor, "unknown")
+	from := remote
+	if e.Target != "" {
+		from = "token " + e.Target
+	}
+	n, ends := s.failures.add(from, e.At)
 	switch {
 	case n > failuresRecorded+1:
-		return refusal(api.ErrTooMany, "try again at "+ends.Format(time.RFC3339), "too many refused requests from %s", e.Remote)
+		return refusal(api.ErrTooMany, "try again at "+ends.Format(time.RFC3339), "too many refused requests from %s", from)
 	case n == failuresRecorded+1:
 		e.Detail += fmt.Sprintf("; until %s further ones are refused and only counted", ends.Format(time.RFC3339))
 	}

@@ -201,6 +201,8 @@ func TestRemote(t *testing.T) {
 		{"a client's claim", proxy, "192.0.2.1, 203.0.113.9", "203.0.113.9"},
 		{"a trusted one's claim", proxy, "10.9.9.9, 203.0.113.9", "203.0.113.9"},
 		{"IPv6", proxy, "2001:db8::1", "2001:db8::1"},
+		{"a port", proxy, "203.0.113.9:4711", "203.0.113.9"},
+		{"IPv6 and a port", proxy, "[2001:db8::1]:44", "2001:db8::1"},
 		{"nonsense", proxy, "203.0.113.9, nonsense", "127.0.0.1"},
 		{"nothing", proxy, "", "127.0.0.1"},
 	} {

@@ -29,9 +29,20 @@ type Event struct {
 	Result   Result
 	Detail   string
 
+	// By is the credential that a change is made with. It is not part of the
+	// record: see [Store].
+	By Credential
+
 	// Hash chains the events, so that a removed or changed one shows: it is
 	// the SHA-256 over the hash of the event before and all the fields above.
 	Hash [sha256.Size]byte
+}
+
+// A Credential is a token, and its user as they were when the token was looked
+// at. The zero Credential is the server's own.
+type Credential struct {
+	Token       TokenID
+	UserVersion int64
 }
 
 // Chain makes e the successor of prev: it sets Seq and Hash. The first event's

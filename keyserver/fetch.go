@@ -126,6 +126,9 @@ func (s *Server) recordFetch(ctx context.Context, c *call, k Key, form string) e
 	if errors.Is(err, api.ErrNotFound) {
 		return &denial{refusal(api.ErrNotFound, "list the keys again", "key %s was replaced at the same time", k.Fingerprint)}
 	}
+	if errors.Is(err, api.ErrUnauthenticated) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("recording that key %s is fetched: %w: %w: %w", k.Fingerprint, err, errAudit, api.ErrUnavailable)
 	}

@@ -36,8 +36,9 @@ func (s *Server) newHandler() http.Handler {
 	// Tokens travel in headers, which a foreign page can't set; this holds
 	// also for a browser that adds them by some other way.
 	cross := http.NewCrossOriginProtection()
-	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.(*answer).refuse(refusal(api.ErrForbidden, "", "requests from other sites' pages are refused"))
+	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := w.(*answer)
+		a.refuse(s.refuseUnknown(r.Context(), refusal(api.ErrForbidden, "", "requests from other sites' pages are refused"), a.remote, Event{}))
 	}))
 	routes := cross.Handler(mux)
 
@@ -71,7 +72,7 @@ func (s *Server) admit(ctx context.Context, a *answer, r *http.Request) error {
 	}
 	var refused *api.Error
 	if errors.As(err, &refused) {
-		return s.refuseUnknown(ctx, refused, Event{At: s.now(), Actor: "unknown", Action: "login", Remote: a.remote, Result: Denied, Detail: refused.Message})
+		return s.refuseUnknown(ctx, refused, a.remote, Event{})
 	}
 	return nil
 }
@@ -81,7 +82,12 @@ func (s *Server) admit(ctx context.Context, a *answer, r *http.Request) error {
 // answered.
 func (s *Server) serve(a *answer, r *http.Request) error {
 	ctx := r.Context()
-	c := &call{route: a.route, at: s.now(), remote: a.remote, http: r}
+	c := &call{route: a.route, remote: a.remote, http: r}
+	// Whoever sends slowly must not be taken for who they were at the start: a
+	// token may be revoked while its request is under way.
+	c.body, c.bodyErr = readBody(a, r)
+	defer clear(c.body)
+	c.at = s.now()
 	if a.route.Pattern == healthPath {
 		return a.route.serve(s, ctx, a, c)
 	}
@@ -90,7 +96,7 @@ func (s *Server) serve(a *answer, r *http.Request) error {
 	var failure *loginFailure
 	if errors.As(err, &failure) {
 		a.caller = failure.caller
-		return s.refuseLogin(ctx, failure, Event{At: c.at, Remote: c.remote})
+		return s.refuseLogin(ctx, failure, a.remote)
 	}
 	if err != nil {
 		return err
@@ -99,6 +105,10 @@ func (s *Server) serve(a *answer, r *http.Request) error {
 	err = s.authorize(ctx, c)
 	if err == nil {
 		err = a.route.serve(s, ctx, a, c)
+	}
+	if errors.Is(err, api.ErrUnauthenticated) { // of the store: see Credential
+		return s.refuseLogin(ctx, &loginFailure{refusal(api.ErrUnauthenticated, "try again: the answer will say more",
+			"the token was revoked, or its user changed, while the request was under way"), c.caller}, a.remote)
 	}
 	var denied *denial
 	if errors.As(err, &denied) || errors.Is(err, api.ErrForbidden) {

@@ -27,13 +27,21 @@ func (s *Server) remote(r *http.Request) (string, error) {
 	// address that is not a trusted proxy's is only claimed.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && s.trusts(client); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		hop, err := forwarded(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
 		}
 		client = hop.Unmap().WithZone("")
 	}
 	return client.String(), nil
+}
+
+// forwarded is one address of X-Forwarded-For; some proxies add the port.
+func forwarded(hop string) (netip.Addr, error) {
+	if a, err := netip.ParseAddrPort(hop); err == nil {
+		return a.Addr(), nil
+	}
+	return netip.ParseAddr(hop)
 }
 
 func (s *Server) trusts(a netip.Addr) bool {

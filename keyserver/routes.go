@@ -94,7 +94,7 @@ func route[In, Out any](method, pattern string, who Access, status int, action, 
 		if noRequest {
 			into = nil
 		}
-		if err := decode(w, c.http, into); err != nil {
+		if err := c.decode(into); err != nil {
 			return err
 		}
 		out, err := do(s, ctx, c, in)

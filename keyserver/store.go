@@ -74,9 +74,14 @@ type Token struct {
 //     change and its event are stored together or not at all, and on return
 //     without error both survive kill -9 and power loss. Concurrent changes
 //     may share a commit.
+//   - A change whose event names a credential (Event.By) is refused with
+//     api.ErrUnauthenticated if, at the moment when it would be stored, the
+//     token is revoked or gone, or its user was changed. So what was revoked
+//     before a change is acknowledged has not made it, however long the
+//     request was under way. Record takes events of every credential.
 //   - Methods may be called concurrently, also from several processes where
 //     the store is one that processes share.
-//   - Errors are api.ErrNotFound, api.ErrConflict or, for all that is not the
+//   - Other errors are api.ErrNotFound, api.ErrConflict or, for all that is not the
 //     caller's doing (a full disk, a lost connection), api.ErrUnavailable;
 //     errors.Is finds them. A cancelled context gives its own error; the
 //     change may then have been stored all the same.

@@ -46,17 +46,35 @@ func (s *Store) change(ctx context.Context, e keyserver.Event, apply func() erro
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.holds(e.By) {
+		return api.ErrUnauthenticated
+	}
 	if err := apply(); err != nil {
 		return err
 	}
+	s.append(e)
+	return nil
+}
+
+// holds reports whether a credential is what it was. The lock is held.
+func (s *Store) holds(c keyserver.Credential) bool {
+	if c == (keyserver.Credential{}) {
+		return true
+	}
+	t, ok := s.tokens[c.Token]
+	return ok && t.RevokedAt.IsZero() && s.users[t.UserID].Version == c.UserVersion
+}
+
+// append stores an event. The lock is held.
+func (s *Store) append(e keyserver.Event) {
 	var last keyserver.Event
 	if n := len(s.events); n > 0 {
 		last = s.events[n-1]
 	}
 	e.At = stored(e.At)
 	e.Chain(last)
+	e.By = keyserver.Credential{}
 	s.events = append(s.events, e)
-	return nil
 }
 
 // read locks the store for reading.
@@ -94,6 +112,7 @@ func (s *Store) Init(ctx context.Context, check []byte, e keyserver.Event) error
 }
 
 func (s *Store) Record(ctx context.Context, e keyserver.Event) error {
+	e.By = keyserver.Credential{} // a refusal's may be the reason of the refusal
 	return s.change(ctx, e, func() error { return nil })
 }
 

@@ -31,6 +31,7 @@ func lastLink(tx *tx) (e keyserver.Event, err error) {
 }
 
 func (s *Store) Record(ctx context.Context, e keyserver.Event) error {
+	e.By = keyserver.Credential{} // a refusal's may be the reason of the refusal
 	err := s.change(ctx, e, func(*tx) error { return nil })
 	return doing(err, "record %s", e.Action)
 }

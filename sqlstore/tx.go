@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/latchkey/latchkey/keyserver"
@@ -18,6 +19,9 @@ type tx struct {
 // apply applies one change and stores its event behind the last one. refused
 // is the change's own error, err one that ends the transaction.
 func (t *tx) apply(c *change) (refused, err error) {
+	if err := t.check(c.event.By); err != nil {
+		return err, errRefused
+	}
 	if err := c.apply(t); err != nil {
 		return err, errRefused
 	}
@@ -28,6 +32,20 @@ func (t *tx) apply(c *change) (refused, err error) {
 	}
 	t.last = e
 	return nil, nil
+}
+
+// check refuses a credential that is not what it was.
+func (t *tx) check(c keyserver.Credential) error {
+	if c == (keyserver.Credential{}) {
+		return nil
+	}
+	var found int
+	err := t.row(`SELECT 1 FROM tokens JOIN users ON users.id = tokens.user_id
+		WHERE tokens.id = $1 AND tokens.revoked_at IS NULL AND users.version = $2`, []any{blob(c.Token), c.UserVersion}, &found)
+	if errors.Is(err, api.ErrNotFound) {
+		return api.ErrUnauthenticated
+	}
+	return err
 }
 
 // applyAlone is apply within a savepoint: if the change is refused, what it

@@ -129,7 +129,7 @@ func (k *kit) wantError(what string, err, want error) {
 	if !errors.Is(err, want) {
 		k.Fatalf("%s = error %v; want %v", what, err, want)
 	}
-	for _, kind := range []error{api.ErrNotFound, api.ErrConflict, api.ErrUnavailable, context.Canceled} {
+	for _, kind := range []error{api.ErrNotFound, api.ErrConflict, api.ErrUnauthenticated, api.ErrUnavailable, context.Canceled} {
 		if kind != want && errors.Is(err, kind) {
 			k.Fatalf("%s = error %v; it is %v and %v at once", what, err, want, kind)
 		}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/latchkey/latchkey/keyserver"
@@ -12,6 +13,7 @@ var tokenTests = []test{
 	{"a token needs its user and its workspace", tokenOwners},
 	{"what is taken is a conflict", takenToken},
 	{"a token is revoked once", revokeToken},
+	{"a credential makes changes while it holds", credentials},
 }
 
 func (k *kit) addToken(t keyserver.Token) keyserver.Token {
@@ -87,4 +89,36 @@ func revokeToken(k *kit) {
 	k.same("events after a second time", len(k.chain()), before+1)
 	k.same("another token", must(k.store.TokenByHash(k.ctx, token("alice", "first").Hash))(k.T, "TokenByHash"), token("alice", "first"))
 	k.refuses("RevokeToken(none)", api.ErrNotFound, func(e keyserver.Event) error { return k.store.RevokeToken(k.ctx, "none", e) })
+}
+
+// credentials are refused from the moment when their token is revoked or gone,
+// or their user was changed.
+func credentials(k *kit) {
+	alice := k.addUser("alice")
+	t := k.addToken(token("alice", "acting"))
+	by := keyserver.Credential{Token: t.ID, UserVersion: alice.Version}
+	made := 0
+	use := func(by keyserver.Credential) func(keyserver.Event) error {
+		return func(e keyserver.Event) error {
+			made++
+			e.By = by
+			return k.store.CreateToken(k.ctx, token("alice", fmt.Sprint("made", made)), e)
+		}
+	}
+	k.changes("CreateToken by a credential that holds", use(by))
+	k.refuses("CreateToken by a token that is not there", api.ErrUnauthenticated, use(keyserver.Credential{Token: "none", UserVersion: alice.Version}))
+	k.refuses("CreateToken by a user of another version", api.ErrUnauthenticated, use(keyserver.Credential{Token: t.ID, UserVersion: alice.Version + 1}))
+	k.changes("UpdateUser", func(e keyserver.Event) error { return k.store.UpdateUser(k.ctx, alice, e) })
+	k.refuses("CreateToken after the user was changed", api.ErrUnauthenticated, use(by))
+	by.UserVersion++
+	k.changes("CreateToken by the changed user", use(by))
+	k.changes("RevokeToken", func(e keyserver.Event) error {
+		e.By = by
+		return k.store.RevokeToken(k.ctx, t.ID, e)
+	})
+	k.refuses("CreateToken by a revoked token", api.ErrUnauthenticated, use(by))
+	k.changes("Record of a revoked token's refusal", func(e keyserver.Event) error {
+		e.By = by
+		return k.store.Record(k.ctx, e)
+	})
 }
