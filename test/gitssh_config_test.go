@@ -187,6 +187,46 @@ func TestGitSSHForwarding(t *testing.T) {
 	}
 }
 
+// A host with a key of the user's own gets that, and nothing of ours, even where
+// SSH_AUTH_SOCK is the daemon's.
+func TestGitSSHAside(t *testing.T) {
+	s := newStage(t)
+	s.StartDaemon(t)
+	private, public := newKey(t)
+	s.sshd.Authorize(t, public)
+	own := "IdentityFile " + s.Write(t, "id", string(private))
+	for _, lines := range [][]string{
+		{own, "ForwardAgent yes"},
+		{own, "ForwardAgent yes", "IdentityAgent " + s.AgentSocket()},
+	} {
+		config := s.Reaches(t, s.sshd.host("forge", lines...))
+		out := s.Run(t, "latchkey", "gitssh", "--", "-F", config, "forge", "ssh-add -L; true")
+		if strings.Contains(out, strings.Fields(s.user.publicKey(t))[1]) {
+			t.Errorf("with %q the host sees our agent: %s", lines, out)
+		}
+	}
+	if n := s.server.fetches(t); n != 0 {
+		t.Errorf("the Latchkey key was fetched %d times for a host with an IdentityFile; want not at all", n)
+	}
+}
+
+// If the helper can't serve an agent, the daemon's is not forwarded either.
+func TestGitSSHWithoutRuntimeDir(t *testing.T) {
+	s := newStage(t)
+	s.StartDaemon(t)
+	private, public := newKey(t)
+	s.sshd.Authorize(t, public)
+	config := s.Reaches(t, s.sshd.host("forge", "ForwardAgent yes"))
+	id := s.Write(t, "id", string(private))
+	if err := os.Chmod(s.Runtime, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out := s.Run(t, "latchkey", "gitssh", "--", "-F", config, "-i", id, "forge", "ssh-add -L; true")
+	if strings.Contains(out, strings.Fields(s.user.publicKey(t))[1]) {
+		t.Errorf("the host sees our agent: %s", out)
+	}
+}
+
 // No master connection is left that would log in after the key is gone.
 func TestGitSSHNoMaster(t *testing.T) {
 	withAndWithoutDaemon(t, nil, func(t *testing.T, s *stage) {
@@ -232,6 +272,27 @@ func TestGitSSHProxyJump(t *testing.T) {
 			if n := strings.Count(hops[i].Log(), "Accepted publickey"); n != want {
 				t.Errorf("hop %d was logged in to %d times; want %d", i+1, n, want)
 			}
+		}
+		if masters, _ := filepath.Glob(filepath.Join(s.Home, "master-*")); len(masters) > 0 {
+			t.Errorf("there is a master connection, %v; want none", masters)
+		}
+		s.leavesNothing(t)
+	})
+}
+
+// The ssh that a user's ProxyCommand runs is a hop like any other.
+func TestGitSSHProxyCommand(t *testing.T) {
+	withAndWithoutDaemon(t, nil, func(t *testing.T, s *stage) {
+		hop := startSSHD(t, nil)
+		hop.Authorize(t, s.user.publicKey(t))
+		master := []string{"ControlMaster auto", "ControlPersist yes", "ControlPath " + filepath.Join(s.Home, "master-%C"), "ForwardAgent yes"}
+		config := filepath.Join(s.Home, ".ssh/config")
+		s.Reaches(t,
+			s.sshd.host("forge", append(master, "ProxyCommand ssh -F "+config+" -W %h:%p hop")...),
+			hop.host("hop", master...))
+		s.Run(t, "git", "ls-remote", s.url())
+		if n := strings.Count(hop.Log(), "Accepted publickey"); n != 1 {
+			t.Errorf("the hop was logged in to %d times; want once", n)
 		}
 		if masters, _ := filepath.Glob(filepath.Join(s.Home, "master-*")); len(masters) > 0 {
 			t.Errorf("there is a master connection, %v; want none", masters)

@@ -231,6 +231,21 @@ func TestGitSSHProbe(t *testing.T) {
 	s.Run(t, "latchkey", "gitssh", "--", "-G", "-F", config, "forge")
 }
 
+// A master connection of the user's own is not used: what the helper's ssh does
+// is done with the Latchkey key, or not at all.
+func TestGitSSHOwnMaster(t *testing.T) {
+	s := newStage(t)
+	private, public := newKey(t)
+	s.sshd.Authorize(t, s.user.publicKey(t), public)
+	config := s.Reaches(t, s.sshd.host("forge", "ControlPath "+filepath.Join(s.Home, "master")))
+	s.Run(t, "ssh", "-F", config, "-i", s.Write(t, "id", string(private)), "-M", "-N", "-f", "forge")
+	t.Cleanup(func() { s.Run(t, "ssh", "-F", config, "-O", "exit", "forge") })
+	s.Run(t, "git", "ls-remote", s.url())
+	if n := s.server.fetches(t); n != 1 {
+		t.Errorf("beside a master connection of the user's own, the Latchkey key was fetched %d times; want once", n)
+	}
+}
+
 // A runtime directory that ssh would not take in its options, for its length or
 // its characters, and this program in PATH by the name of ssh.
 func TestGitSSHOddPaths(t *testing.T) {

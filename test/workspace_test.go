@@ -65,6 +65,7 @@ func (u *user) newWorkspace(t testing.TB, name string, wrap wrapper) *workspace 
 		"LATCHKEY_CA_FILE=" + u.server.CAFile,
 		"LATCHKEY_TOKEN_FILE=" + filepath.Join(w.Home, ".latchkey.token"),
 		"LATCHKEY_RUNTIME_DIR=" + w.Runtime,
+		"SSH_AUTH_SOCK=" + filepath.Join(w.Runtime, "agent.sock"),
 		"GIT_SSH_VARIANT=ssh",
 		"GIT_SSH_COMMAND=latchkey gitssh --",
 	}

@@ -25,17 +25,18 @@ func (p *program) gitssh(args []string) int {
 	return p.runSSH(place{}, args)
 }
 
-// calledAsSSH reports whether ssh has started this program for a hop of a
-// ProxyJump, by the name that it was given itself: see [gitssh.Run].
+// calledAsSSH reports whether this program was started for a hop: by the name
+// that ssh was given itself (see [gitssh.Run]), or as the first ssh in PATH.
 func calledAsSSH(name string) bool { return filepath.Base(name) == helperSSH }
 
-// jump runs ssh for one hop. name is the link in the helpers' directory, or
-// another one in PATH, by which the user prefers this program to ssh.
-func (p *program) jump(name string, args []string) int {
-	first := place{filepath.Dir(name), os.Getenv(hopVariable)}
-	if runtimeDir, err := workspace.RuntimeDir(os.Getenv); err == nil {
-		if _, dir := helpersDir(runtimeDir); first.dir != dir {
-			first = place{}
+// jump runs ssh for one hop: that of a ProxyJump, or one that the user's
+// ProxyCommand runs.
+func (p *program) jump(args []string) int {
+	var first place
+	if name := os.Getenv(hopVariable); name == filepath.Base(name) {
+		if runtimeDir, err := workspace.RuntimeDir(os.Getenv); err == nil {
+			first.name = name
+			_, first.dir = helpersDir(runtimeDir)
 		}
 	}
 	return p.runSSH(first, args)
@@ -86,14 +87,11 @@ func oneLine(err error) string {
 // this program, which may be there by that name.
 func findSSH() (string, error) {
 	const hint = "install OpenSSH's client, or name one with LATCHKEY_SSH"
-	if name := os.Getenv("LATCHKEY_SSH"); name != "" {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			return "", withHint(fmt.Errorf("LATCHKEY_SSH: %w", err), hint)
-		}
-		return path, nil
+	name := os.Getenv("LATCHKEY_SSH")
+	if name == "" {
+		name = "ssh"
 	}
-	path, err := exec.LookPath("ssh")
+	path, err := exec.LookPath(name)
 	if err != nil {
 		return "", withHint(fmt.Errorf("finding ssh: %w", err), hint)
 	}
@@ -101,7 +99,7 @@ func findSSH() (string, error) {
 		return path, nil
 	}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		if path, err := exec.LookPath(filepath.Join(dir, "ssh")); err == nil && filepath.IsAbs(path) && !isSelf(path) {
+		if path, err := exec.LookPath(filepath.Join(dir, filepath.Base(name))); err == nil && filepath.IsAbs(path) && !isSelf(path) {
 			return path, nil
 		}
 	}
@@ -120,17 +118,33 @@ func isSelf(path string) bool {
 
 // becomeSSH replaces this process by ssh.
 func (p *program) becomeSSH(ssh string, args []string) int {
-	err := syscall.Exec(ssh, append([]string{ssh}, args...), sshEnv())
+	runtimeDir, _ := workspace.RuntimeDir(os.Getenv) // without one, no agent is ours
+	err := syscall.Exec(ssh, append([]string{ssh}, args...), sshEnv(runtimeDir))
 	p.fail(fmt.Errorf("running %s: %w", ssh, err))
 	return exitNoSSH
 }
 
-// sshEnv is the environment without the workspace token: what ssh starts has no
-// business with it.
-func sshEnv() []string {
+// sshEnv is the environment of an ssh: without the workspace token, and without
+// the daemon's socket, as "latchkey env" sets it. An ssh that is not told what to
+// do with our agent would forward it, or leave a master connection that was
+// made with our key, if the user's configuration says so.
+func sshEnv(runtimeDir string) []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "LATCHKEY_TOKEN=") || strings.HasPrefix(v, hopVariable+"=")
+		socket, ok := strings.CutPrefix(v, "SSH_AUTH_SOCK=")
+		return ok && isOurs(socket, runtimeDir) ||
+			strings.HasPrefix(v, "LATCHKEY_TOKEN=") || strings.HasPrefix(v, hopVariable+"=")
 	})
+}
+
+// hopEnv is sshEnv for an ssh whose hops are to run through helpers, also those
+// that a ProxyCommand makes by calling ssh.
+func hopEnv(runtimeDir string, first place) []string {
+	env := slices.DeleteFunc(sshEnv(runtimeDir), func(v string) bool { return strings.HasPrefix(v, "PATH=") })
+	path := first.dir
+	if old := os.Getenv("PATH"); old != "" {
+		path += string(filepath.ListSeparator) + old
+	}
+	return append(env, hopVariable+"="+first.name, "PATH="+path)
 }
 
 // ownAgent is the socket of the user's own agent for the host: what they
@@ -144,15 +158,24 @@ func ownAgent(configured, runtimeDir string) string {
 	case "", "SSH_AUTH_SOCK":
 		path = os.Getenv("SSH_AUTH_SOCK")
 	}
-	if path == "" || strings.HasPrefix(path, runtimeDir+"/") {
-		return ""
-	}
-	own, err := os.Stat(path)
-	if err != nil {
-		return ""
-	}
-	if ours, err := os.Stat(workspace.AgentSocket(runtimeDir)); err == nil && os.SameFile(own, ours) {
+	if _, err := os.Stat(path); err != nil || isOurs(path, runtimeDir) {
 		return ""
 	}
 	return path
+}
+
+// isOurs reports whether a socket is the daemon's, or a helper's.
+func isOurs(path, runtimeDir string) bool {
+	if runtimeDir == "" {
+		return false
+	}
+	if strings.HasPrefix(path, runtimeDir+"/") {
+		return true
+	}
+	there, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat(workspace.AgentSocket(runtimeDir))
+	return err == nil && os.SameFile(there, ours)
 }

@@ -33,11 +33,12 @@ type helper struct {
 	ssh   string // its path
 	first place  // of the helper that this one is a hop of, if it is
 
-	runtimeDir string
-	aside      bool   // the user has an identity of their own for the host
-	own        string // the socket of the user's own agent, or ""
-	latchkey   string // the socket of the daemon, or of the first helper; "" if there is neither
-	daemon     bool   // latchkey is the daemon's
+	runtimeDir     string
+	oursConfigured bool   // the user's configuration names an agent of ours for the host
+	aside          bool   // the user has an identity of their own for the host
+	own            string // the socket of the user's own agent, or ""
+	latchkey       string // the socket of the daemon, or of the first helper; "" if there is neither
+	daemon         bool   // latchkey is the daemon's
 
 	place       place
 	link        string // by which ssh starts the helpers of its hops
@@ -68,6 +69,7 @@ func (h *helper) open() error {
 		return err
 	}
 	h.aside = config.Explicit()
+	h.oursConfigured = isOurs(config.Agent, h.runtimeDir)
 	h.own = ownAgent(config.Agent, h.runtimeDir)
 	h.findLatchkey()
 	if h.latchkey == "" {
@@ -86,7 +88,7 @@ func (h *helper) config() (gitssh.Config, error) {
 		return gitssh.Config{}, err
 	}
 	probe := gitssh.Probe(h.ssh, h.args)
-	probe.Env = sshEnv()
+	probe.Env = sshEnv(h.runtimeDir)
 	out, err := probe.Output()
 	if err != nil {
 		return gitssh.Config{}, nil // ssh will say itself what is wrong
@@ -176,9 +178,12 @@ func (h *helper) serve(a helperAgent) {
 
 // run runs ssh to its end, and says what the user should know of it.
 func (h *helper) run() (syscall.WaitStatus, error) {
-	r := gitssh.Run{SSH: h.ssh, Self: h.link, OwnAgent: h.own, Env: append(sshEnv(), hopVariable+"="+h.first.name)}
-	if !h.aside {
+	r := gitssh.Run{SSH: h.ssh, Self: h.link, OwnAgent: h.own, Env: hopEnv(h.runtimeDir, h.first)}
+	switch {
+	case !h.aside:
 		r.Agent = h.place.agentSocket()
+	case h.oursConfigured:
+		r.Agent = "none"
 	}
 	if err := h.child.start(r.Command(h.args)); err != nil {
 		return 0, err

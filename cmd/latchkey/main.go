@@ -27,7 +27,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return p.gitssh(args[2:])
 	}
 	if len(args) > 0 && calledAsSSH(args[0]) {
-		return p.jump(args[0], args[1:])
+		return p.jump(args[1:])
 	}
 	if err := p.dispatch(context.Background(), args); err != nil {
 		return p.fail(err)
