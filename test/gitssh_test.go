@@ -239,7 +239,7 @@ func TestGitSSHOwnMaster(t *testing.T) {
 	s.sshd.Authorize(t, s.user.publicKey(t), public)
 	config := s.Reaches(t, s.sshd.host("forge", "ControlPath "+filepath.Join(s.Home, "master")))
 	s.Run(t, "ssh", "-F", config, "-i", s.Write(t, "id", string(private)), "-M", "-N", "-f", "forge")
-	t.Cleanup(func() { s.Run(t, "ssh", "-F", config, "-O", "exit", "forge") })
+	defer s.Run(t, "ssh", "-F", config, "-O", "exit", "forge")
 	s.Run(t, "git", "ls-remote", s.url())
 	if n := s.server.fetches(t); n != 1 {
 		t.Errorf("beside a master connection of the user's own, the Latchkey key was fetched %d times; want once", n)
