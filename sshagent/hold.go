@@ -8,8 +8,13 @@ import (
 	"time"
 )
 
+// maxAge is how long a private key is used, however busy it is: then it is
+// fetched anew. Whoever may not have it any more, because the key was rotated or
+// the workspace's token revoked, is found out by then.
+const maxAge = 5 * time.Minute
+
 // A keyring holds the private keys that were fetched, each for an idle time
-// after its last use. Its lock is not held while a key is fetched, signs, or
+// after its last use, and for maxAge at most. Its lock is not held while a key is fetched, signs, or
 // is closed.
 type keyring struct {
 	idle time.Duration
@@ -33,6 +38,7 @@ type hold struct {
 
 	// The keyring's lock guards these.
 	fetching bool
+	since    time.Time   // of the fetch
 	users    int         // who wait for it or sign with it
 	uses     int         // how often it was taken, so that a late timer knows it is late
 	timer    *time.Timer // ends the idle time
@@ -52,6 +58,14 @@ func (k *keyring) take(blob string, fetch func(context.Context) (Signer, error))
 		return nil, ErrServerClosed
 	}
 	h := k.holds[blob]
+	if h != nil && !h.fetching && time.Since(h.since) >= maxAge {
+		k.drop(h) // who signs with it now is the last
+		if h.users == 0 {
+			h.timer.Stop()
+			go k.close(h)
+		}
+		h = nil
+	}
 	if h == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		h = &hold{blob: blob, cancel: cancel, fetched: make(chan struct{}), fetching: true}
@@ -99,7 +113,7 @@ func (k *keyring) fetch(ctx context.Context, h *hold, fetch func(context.Context
 	h.cancel()
 
 	k.mu.Lock()
-	h.signer, h.err, h.fetching = signer, err, false
+	h.signer, h.err, h.fetching, h.since = signer, err, false, time.Now()
 	if err != nil {
 		k.drop(h) // the next one who asks tries again
 	} else {

@@ -133,6 +133,34 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+// A key that is never idle is fetched anew all the same, so that it is not used
+// for ever by whoever may not have it any more.
+func TestMaxAge(t *testing.T) {
+	inBubble(t, time.Minute, func(t *testing.T, b *bubble) {
+		sign := func() {
+			if err := b.sign(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range maxAge / (30 * time.Second) {
+			sign()
+			b.want("while the key is young", 1, 0)
+			time.Sleep(30 * time.Second)
+		}
+		sign()
+		b.want("when the key is old", 2, 1)
+
+		gate := make(chan struct{})
+		b.source.signing = func() { <-gate }
+		go sign()
+		time.Sleep(maxAge)
+		go sign()
+		b.want("while the old key still signs", 3, 1)
+		close(gate)
+		b.want("when it has signed", 3, 2)
+	})
+}
+
 // The idle time begins when the last use ends, however long it takes.
 func TestIdleAfterLongUse(t *testing.T) {
 	inBubble(t, time.Minute, func(t *testing.T, b *bubble) {
