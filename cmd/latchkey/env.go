@@ -47,6 +47,11 @@ func (p *program) env(s shell) error {
 	if err != nil {
 		return err
 	}
+	// Made now, so that no other user makes it first, and what they made is not
+	// taken for the daemon's.
+	if err := workspace.MakeRuntimeDir(dir); err != nil {
+		return err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding the path of latchkey: %w", err)

@@ -56,18 +56,19 @@ func TestGitRunsTheHelperFromAnyPath(t *testing.T) {
 
 func TestEnv(t *testing.T) {
 	newHome(t)
-	t.Setenv("LATCHKEY_RUNTIME_DIR", "/run/a b")
+	dir := filepath.Join(t.TempDir(), "a b")
+	t.Setenv("LATCHKEY_RUNTIME_DIR", dir)
 	t.Setenv("SHELL", "/bin/bash")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "export SSH_AUTH_SOCK='/run/a b/agent.sock';\n" +
+	want := "export SSH_AUTH_SOCK='" + dir + "/agent.sock';\n" +
 		"export GIT_SSH_COMMAND=''\\''" + self + "'\\'' gitssh --';\n" +
 		"export GIT_SSH_VARIANT='ssh';\n"
 	latchkey(t, "env").expect(t, 0, want, "")
 	latchkey(t, "env", "--shell", "zsh").expect(t, 0, want, "")
-	want = "set -gx SSH_AUTH_SOCK '/run/a b/agent.sock';\n" +
+	want = "set -gx SSH_AUTH_SOCK '" + dir + "/agent.sock';\n" +
 		"set -gx GIT_SSH_COMMAND '\\'" + self + "\\' gitssh --';\n" +
 		"set -gx GIT_SSH_VARIANT 'ssh';\n"
 	latchkey(t, "env", "--shell=fish").expect(t, 0, want, "")
@@ -85,6 +86,13 @@ latchkey: hint: "latchkey env --shell sh" shows what to set
 	latchkey(t, "env", "--shell", "sh").expect(t, 1, "", `latchkey: error: LATCHKEY_RUNTIME_DIR=here: not an absolute path
 latchkey: hint: programs in other directories must find it: give a path that begins with /
 `)
+	// A directory that another user may have made.
+	open := t.TempDir()
+	if err := os.Chmod(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("LATCHKEY_RUNTIME_DIR", open)
+	latchkey(t, "env", "--shell", "sh").expect(t, 1, "", "latchkey: error: the runtime directory "+open+" has mode 0755: other users may enter it\nlatchkey: hint: chmod 700 "+open+"\n")
 	if got := latchkey(t, "env", "--shell", "csh"); got.code != 2 || !strings.Contains(got.stderr, "want one of sh, bash, zsh, fish") {
 		t.Errorf("latchkey env --shell csh = %+v; want status 2 and the shells that it takes", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"sync"
@@ -64,6 +65,9 @@ func (h *helper) open() error {
 	if h.runtimeDir, err = workspace.RuntimeDir(os.Getenv); err != nil {
 		return err
 	}
+	if err := workspace.CheckRuntimeDir(h.runtimeDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	config, err := h.config()
 	if err != nil {
 		return err
@@ -103,7 +107,7 @@ func (h *helper) findLatchkey() {
 		h.latchkey = h.first.keysSocket()
 		return
 	}
-	if path := workspace.AgentSocket(h.runtimeDir); workspace.CheckRuntimeDir(h.runtimeDir) == nil && answers(path) {
+	if path := workspace.AgentSocket(h.runtimeDir); answers(path) {
 		h.latchkey, h.daemon = path, true
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
 )
 
 // The exit statuses of latchkey, but for gitssh, whose status is ssh's.
@@ -92,6 +93,10 @@ func hintOf(err error) string {
 	var e *api.Error
 	if errors.As(err, &e) {
 		return e.Detail
+	}
+	var l *sshagent.ListenError
+	if errors.As(err, &l) {
+		return l.Hint
 	}
 	return ""
 }
