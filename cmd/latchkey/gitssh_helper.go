@@ -38,17 +38,16 @@ type helper struct {
 	oursConfigured bool   // the user's configuration names an agent of ours for the host
 	aside          bool   // the user has an identity of their own for the host
 	own            string // the socket of the user's own agent, or ""
-	latchkey       string // the socket of the daemon, or of the first helper; "" if there is neither
-	daemon         bool   // latchkey is the daemon's
+	hop            bool   // the first helper offers the Latchkey keys
+	daemon         atomic.Bool // a daemon does; else this process fetches them
 
-	place       place
-	link        string // by which ssh starts the helpers of its hops
-	child       child
-	credentials *workspace.Credentials // without latchkey
-	source      *offer                 // without latchkey
-	agents      []helperAgent
-	asking      sync.WaitGroup // of the daemon, while ssh goes on
-	seen        witness
+	place  place
+	link   string // by which ssh starts the helpers of its hops
+	child  child
+	source *offer // of the keys that this process fetches
+	agents []helperAgent
+	asking sync.WaitGroup // of the daemon, while ssh goes on
+	seen   witness
 }
 
 // A helperAgent is an agent with its socket.

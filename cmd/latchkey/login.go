@@ -165,7 +165,7 @@ func (p *program) leave(ctx context.Context, before, now login) {
 func explainLogin(err error, l login) error {
 	var said *hintedError
 	if errors.Is(err, api.ErrUnauthenticated) && !errors.As(err, &said) {
-		return withHint(err, `tokens of new users are good for a day and one login; on the server, "latchkeyd token USER" makes another`)
+		return withHint(err, `tokens of new users are good for a day, and logging in replaces them; on the server, "latchkeyd token USER" makes another`)
 	}
 	return explain(err, l)
 }

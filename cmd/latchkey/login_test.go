@@ -132,7 +132,7 @@ func TestLoginWithRevokedToken(t *testing.T) {
 	s := newServer(t, false)
 	newHome(t)
 	got := latchkeyWith(t, api.NewToken(api.SessionToken), "login", s.URL)
-	hint := "latchkey: hint: tokens of new users are good for a day and one login; on the server, \"latchkeyd token USER\" makes another\n"
+	hint := "latchkey: hint: tokens of new users are good for a day, and logging in replaces them; on the server, \"latchkeyd token USER\" makes another\n"
 	if got.code != 1 || !strings.HasSuffix(got.stderr, hint) {
 		t.Errorf("login with a token that the server does not know = %+v; want it to end with %q", got, hint)
 	}

@@ -67,7 +67,7 @@ func (p *program) userCreate(c *cli.Context, s *session) error {
 		ca = " --ca-file FILE"
 		p.note("FILE in this line is the server's CA certificate, which they need as well")
 	}
-	p.note("the user %s is made, with a key; they log in with this line, once, by %s:",
+	p.note("the user %s is made, with a key; they log in with this line by %s:",
 		created.Name, humaneDeadline(created.Token.ExpiresAt))
 	return p.print("echo %s | latchkey login %s%s\n", created.Token.Token, quoted(s.URL()), ca)
 }

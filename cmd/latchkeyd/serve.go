@@ -127,7 +127,7 @@ func (p *program) serveOn(ctx context.Context, server *keyserver.Server, on list
 }
 
 func (p *program) printFirstLogin(s serving, token string) error {
-	return p.print("# The first admin logs in with this line. Its token is good for one login, within a day, and is not shown again.\n%s\n", s.loginLine(token))
+	return p.print("# The first admin logs in with this line. Its token is good for a day, and logging in replaces it; it is not shown again.\n%s\n", s.loginLine(token))
 }
 
 // A place is where a server keeps what it stores.

@@ -15,8 +15,8 @@ func (p *program) tokenCommand() *cli.Command {
 		Name:      "token",
 		Usage:     "make a session token for a user who has none left",
 		ArgsUsage: "USER",
-		Description: `Prints the line with which USER logs in; the token in it is good for one login,
-within a day. It goes to the store itself, so it works with a server that runs
+		Description: `Prints the line with which USER logs in; the token in it is good for a day, and
+logging in replaces it. It goes to the store itself, so it works with a server that runs
 and without, for whoever can read the data directory. It is on record in the
 audit log.
 

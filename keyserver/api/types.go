@@ -46,8 +46,7 @@ type CreateUserRequest struct {
 }
 
 // A CreatedUser is a new user with the session token of their first login,
-// which is valid for a day and which the login replaces: whoever made the user
-// and used the token themselves would be found out.
+// which is valid for a day and which "latchkey login" replaces by another.
 type CreatedUser struct {
 	User
 	Token CreatedToken `json:"token"`
