@@ -9,10 +9,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/latchkey/latchkey/gitssh"
-	"github.com/latchkey/latchkey/internal/harden"
 	"github.com/latchkey/latchkey/sshagent"
 	"github.com/latchkey/latchkey/workspace"
 )
@@ -23,42 +21,30 @@ const (
 	fromUser     = "user"     // the user's own agent
 )
 
-// endTimeout is how long a helper that is done waits for clients of its agent
-// that its ssh has left behind.
-const endTimeout = time.Second
-
 // A helper is one run of ssh with an agent.
 type helper struct {
 	*program
 	args  gitssh.Args
 	ssh   string // its path
-	first place  // of the helper that this one is a hop of, if it is
+	first place  // of the helper that this one is a hop of; this one's if it is none
 
 	runtimeDir     string
 	oursConfigured bool   // the user's configuration names an agent of ours for the host
 	aside          bool   // the user has an identity of their own for the host
 	own            string // the socket of the user's own agent, or ""
-	hop            bool   // the first helper offers the Latchkey keys
-	daemon         atomic.Bool // a daemon does; else this process fetches them
 
 	place  place
-	link   string // by which ssh starts the helpers of its hops
+	link   string       // by which ssh starts the helpers of its hops
+	socket net.Listener // of the agent
 	child  child
-	source *offer // of the keys that this process fetches
-	agents []helperAgent
+	keys   ownKeys
 	asking sync.WaitGroup // of the daemon, while ssh goes on
 	seen   witness
 }
 
-// A helperAgent is an agent with its socket.
-type helperAgent struct {
-	*sshagent.Server
-	listener net.Listener
-}
-
-// open finds out what to offer and listens where it will be served. An error
-// means that the Latchkey keys are not to be had at all; close is to be called
-// either way.
+// open finds out what the user configured and listens where the agent will be
+// served. An error means that the Latchkey keys are not to be had at all; close
+// is to be called either way.
 func (h *helper) open() error {
 	var err error
 	if h.runtimeDir, err = workspace.RuntimeDir(os.Getenv); err != nil {
@@ -74,14 +60,25 @@ func (h *helper) open() error {
 	h.aside = config.Explicit()
 	h.oursConfigured = isOurs(config.Agent, h.runtimeDir)
 	h.own = ownAgent(config.Agent, h.runtimeDir)
-	h.findLatchkey()
-	if h.latchkey == "" {
-		if err := h.openSource(); err != nil && !h.aside {
+	if h.place, h.socket, err = newPlace(h.runtimeDir); err != nil {
+		return err
+	}
+	if h.first.name == "" {
+		h.first = h.place
+	}
+	h.seen.first = h.first
+	h.keys.helper = h
+	// The daemon is left alone until there is something to ask it.
+	if _, err := os.Lstat(workspace.AgentSocket(h.runtimeDir)); err != nil && !h.isHop() {
+		if err := h.keys.listen(); err != nil {
 			return err
 		}
 	}
-	return h.listen()
+	h.link, err = h.place.link()
+	return err
 }
+
+func (h *helper) isHop() bool { return h.first != h.place }
 
 // config is what the user configured for the host, asked of ssh only if there
 // may be something.
@@ -99,82 +96,40 @@ func (h *helper) config() (gitssh.Config, error) {
 	return gitssh.ParseConfig(string(out), home, h.args, os.Getenv), nil
 }
 
-// findLatchkey looks for somebody who offers the Latchkey keys: the first
-// helper, if this is one of its hops, else a daemon.
-func (h *helper) findLatchkey() {
-	if h.first.name != "" && answers(h.first.keysSocket()) {
-		h.latchkey = h.first.keysSocket()
-		return
+// dialLatchkey connects to whoever offers the Latchkey keys: the first helper, if
+// this is one of its hops and it does, or a daemon, or else this process.
+func (h *helper) dialLatchkey(ctx context.Context) (net.Conn, error) {
+	if h.isHop() {
+		if c, err := dial(ctx, h.first.keysSocket()); err == nil {
+			return c, nil
+		}
 	}
-	if path := workspace.AgentSocket(h.runtimeDir); answers(path) {
-		h.latchkey, h.daemon = path, true
+	if workspace.CheckRuntimeDir(h.runtimeDir) == nil {
+		if c, err := dial(ctx, workspace.AgentSocket(h.runtimeDir)); err == nil {
+			h.seen.note(func(w *witness) { w.daemon = true })
+			return c, nil
+		}
 	}
+	if err := h.keys.listen(); err != nil { // a daemon that died has left its socket
+		return nil, err
+	}
+	return dial(ctx, h.place.keysSocket())
 }
 
-// openSource makes this process the one that fetches keys.
-func (h *helper) openSource() error {
-	harden.Process()
-	var err error
-	h.credentials, err = workspace.LoadCredentials(workspace.CredentialsConfig{Getenv: os.Getenv})
-	if errors.Is(err, workspace.ErrNoToken) {
-		return withHint(errors.New("no workspace daemon runs, and no workspace token is set"),
-			`start "latchkey agent", or set LATCHKEY_TOKEN_FILE`)
-	}
-	if err != nil {
-		return err
-	}
-	h.source = &offer{open: sync.OnceValues(func() (sshagent.Source, error) {
-		client, err := h.credentials.Client()
-		if err != nil {
-			return nil, err
-		}
-		return workspace.NewSource(client, nil), nil
-	})}
-	return nil
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "unix", path)
 }
 
-// listen makes the sockets of the agent for this helper's ssh, and of that for
-// its hops. The agents are served once ssh runs, which has a key exchange to do
-// before it needs them.
-func (h *helper) listen() error {
-	var agentListener, keysListener net.Listener
-	var err error
-	if h.place, agentListener, err = newPlace(h.runtimeDir); err != nil {
-		return err
-	}
-	if h.first.name == "" {
-		h.first = h.place
-	}
-	h.seen.first = h.first
-	if h.link, err = h.place.link(); err != nil {
-		return err
-	}
-	agent := &sshagent.Server{Idle: sshagent.DefaultIdle, Observe: h.observe}
-	h.agents = append(h.agents, helperAgent{agent, &watchedListener{agentListener, &h.seen}})
-	if h.latchkey != "" {
-		agent.Upstreams = append(agent.Upstreams, upstream(fromLatchkey, h.latchkey))
-	} else if h.source != nil {
-		agent.Source = h.source
-		if keysListener, err = h.place.listen(placeKeys); err != nil {
-			return fmt.Errorf("serving the agent of the hops: %w", err)
-		}
-		h.agents = append(h.agents, helperAgent{
-			&sshagent.Server{Source: h.source, Idle: sshagent.DefaultIdle, Observe: h.observeHop}, keysListener})
-	}
+// serve serves the agent of ssh for as long as this process lives: it only
+// passes requests on.
+func (h *helper) serve() {
+	agent := &sshagent.Server{Observe: h.observe, Upstreams: []sshagent.Upstream{{Name: fromLatchkey, Dial: h.dialLatchkey}}}
 	if h.own != "" {
-		agent.Upstreams = append(agent.Upstreams, upstream(fromUser, h.own))
+		agent.Upstreams = append(agent.Upstreams, sshagent.Upstream{Name: fromUser, Dial: func(ctx context.Context) (net.Conn, error) {
+			return dial(ctx, h.own)
+		}})
 	}
-	return nil
-}
-
-func upstream(name, path string) sshagent.Upstream {
-	return sshagent.Upstream{Name: name, Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}
-}
-
-func (h *helper) serve(a helperAgent) {
-	if err := a.Serve(a.listener); !errors.Is(err, sshagent.ErrServerClosed) {
+	if err := agent.Serve(&watchedListener{h.socket, &h.seen}); err != nil {
 		h.warn(fmt.Sprintf("the helper's agent stopped: %v", err))
 	}
 }
@@ -192,9 +147,8 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 		return 0, err
 	}
 	h.seen.started(h.child.pid)
-	for _, a := range h.agents {
-		go h.serve(a)
-	}
+	// It has a key exchange to do before it needs its agent.
+	go h.serve()
 	h.place.removeOthers()
 	status, err := h.child.wait()
 	if err == nil && !h.aside {
@@ -203,21 +157,9 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 	return status, err
 }
 
-// close forgets the keys, ends what open began, and removes what it made. What
-// only passes requests on ends with this process.
+// close forgets the keys and removes what open made.
 func (h *helper) close() {
-	if h.source != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-		defer cancel()
-		for _, a := range h.agents {
-			if err := a.Shutdown(ctx); err != nil && ctx.Err() == nil {
-				h.warn(fmt.Sprintf("ending the helper's agent: %v", err))
-			}
-		}
-	}
-	if h.credentials != nil {
-		h.credentials.Close()
-	}
+	h.keys.close()
 	if h.place.name != "" {
 		if err := h.place.remove(); err != nil {
 			h.warn(err.Error())

@@ -7,12 +7,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/latchkey/latchkey/sshagent"
@@ -32,48 +30,12 @@ type witness struct {
 
 	mu       sync.Mutex
 	pid      int  // of ssh
+	daemon   bool // the Latchkey keys come from a daemon
 	listed   bool // ssh was given Latchkey keys
 	signed   bool // some agent has signed for it
 	failed   bool // the Latchkey key was wanted, and could not sign
 	loggedIn bool // ssh closed its agent and went on
 	warned   bool
-}
-
-// An offer is a Source that is made when it is first asked, and remembers what
-// it listed.
-type offer struct {
-	open func() (sshagent.Source, error)
-	mu   sync.Mutex
-	keys []sshagent.Key
-}
-
-func (o *offer) Keys(ctx context.Context) ([]sshagent.Key, error) {
-	source, err := o.open()
-	if err != nil {
-		return nil, err
-	}
-	keys, err := source.Keys(ctx)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.keys = keys
-	return keys, err
-}
-
-func (o *offer) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Signer, error) {
-	source, err := o.open()
-	if err != nil {
-		return nil, err
-	}
-	return source.Signer(ctx, public)
-}
-
-func (o *offer) lines() (lines []string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, k := range o.keys {
-		lines = append(lines, strings.TrimSpace(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.Public)))+" "+k.Comment))
-	}
-	return lines
 }
 
 // observe is what the agent of this helper's ssh reports. ssh waits meanwhile,
@@ -91,27 +53,19 @@ func (h *helper) observe(a sshagent.Activity) {
 			w.failed = w.failed || a.Err != nil && latchkey
 		})
 	}
-	switch {
-	case latchkey && (a.Err != nil || h.daemon && a.Kind == sshagent.Listed && a.Keys == 0):
+	switch daemon := h.seen.now().daemon; {
+	case latchkey && (a.Err != nil || daemon && a.Kind == sshagent.Listed && a.Keys == 0):
 		h.explain(a.Err)
-	case latchkey && h.daemon && a.Kind == sshagent.Listed:
+	case latchkey && daemon && a.Kind == sshagent.Listed:
 		// All is well, as far as the list shows: ssh need not wait.
 		h.asking.Go(func() { h.explain(nil) })
-	}
-}
-
-// observeHop is what the agent of the hops' helpers reports. They know that
-// something failed, but only this one why.
-func (h *helper) observeHop(a sshagent.Activity) {
-	if a.Err != nil {
-		h.explain(a.Err)
 	}
 }
 
 // explain warns the user if the Latchkey keys are not on offer, or if one could
 // not sign.
 func (h *helper) explain(err error) {
-	if h.daemon {
+	if h.seen.now().daemon {
 		// It lists what it has, which may be nothing, or another agent's keys.
 		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 		defer cancel()
@@ -135,7 +89,7 @@ func (h *helper) afterwards(status syscall.WaitStatus) {
 	if !status.Exited() || status.ExitStatus() != exitSSH || !w.listed || w.signed || w.failed || w.loggedIn {
 		return
 	}
-	lines := h.publicKeys()
+	lines := h.publicKeys(w.daemon)
 	if len(lines) == 0 {
 		return
 	}
@@ -145,25 +99,25 @@ func (h *helper) afterwards(status syscall.WaitStatus) {
 }
 
 // publicKeys are the lines of the Latchkey keys that were offered.
-func (h *helper) publicKeys() []string {
-	if h.source != nil {
-		return h.source.lines()
+func (h *helper) publicKeys(daemon bool) []string {
+	if lines := h.keys.lines(); len(lines) > 0 {
+		return lines
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	if h.daemon {
+	if daemon {
 		last, err := workspace.LastOffer(ctx, h.runtimeDir)
 		if err != nil {
 			return nil // it has just gone; ssh's own message must do
 		}
 		return last.Keys
 	}
-	return agentKeys(ctx, h.latchkey)
+	return agentKeys(ctx, h.first.keysSocket())
 }
 
 // agentKeys lists what an agent offers.
 func agentKeys(ctx context.Context, path string) (lines []string) {
-	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	c, err := dial(ctx, path)
 	if err != nil {
 		return nil
 	}
@@ -188,12 +142,12 @@ func (w *witness) note(f func(*witness)) {
 }
 
 // A saw is what a witness has seen by now.
-type saw struct{ listed, signed, failed, loggedIn bool }
+type saw struct{ daemon, listed, signed, failed, loggedIn bool }
 
 func (w *witness) now() saw {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return saw{w.listed, w.signed, w.failed, w.loggedIn}
+	return saw{w.daemon, w.listed, w.signed, w.failed, w.loggedIn}
 }
 
 func (w *witness) started(pid int) { w.note(func(w *witness) { w.pid = pid }) }
