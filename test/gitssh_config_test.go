@@ -266,6 +266,9 @@ func TestGitSSHProxyJump(t *testing.T) {
 			s.Env = without(s.Env, "LATCHKEY_TOKEN_FILE=")
 		}
 		s.Run(t, "git", "ls-remote", s.url())
+		if n := s.server.fetches(t); n != 1 {
+			t.Errorf("three logins of one git command fetched the private key %d times; want once", n)
+		}
 		s.Setenv("GIT_SSH_COMMAND", "latchkey gitssh -- -J two -F "+config)
 		s.Run(t, "git", "ls-remote", "direct:"+s.repo)
 		for i, want := range []int{1, 2} {

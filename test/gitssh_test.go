@@ -231,6 +231,21 @@ func TestGitSSHProbe(t *testing.T) {
 	s.Run(t, "latchkey", "gitssh", "--", "-G", "-F", config, "forge")
 }
 
+// A daemon that was killed leaves a socket, behind which is nobody.
+func TestGitSSHDeadDaemon(t *testing.T) {
+	s := newStage(t)
+	s.StartDaemon(t).kill()
+	hop := startSSHD(t, nil)
+	hop.Authorize(t, s.user.publicKey(t))
+	s.Reaches(t, s.sshd.host("forge"), s.sshd.host("behind", "ProxyJump hop"), hop.host("hop"))
+	for _, alias := range []string{"forge", "behind"} {
+		if out := s.Run(t, "git", "ls-remote", alias+":"+s.repo); len(ownLines(out)) > 0 {
+			t.Errorf("git ls-remote of %s after the daemon was killed printed %q; want nothing of latchkey's", alias, ownLines(out))
+		}
+	}
+	s.leavesNothing(t)
+}
+
 // A master connection of the user's own is not used: what the helper's ssh does
 // is done with the Latchkey key, or not at all.
 func TestGitSSHOwnMaster(t *testing.T) {
