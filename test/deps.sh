@@ -11,6 +11,7 @@ want() { # want PACKAGE PROGRAM...: the Debian package of a program
 	done
 }
 want git git
+want curl curl
 want openssh-client ssh ssh-agent ssh-add ssh-keygen
 want openssh-server sshd
 want gcc gcc # go test -race
