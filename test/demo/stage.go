@@ -153,6 +153,11 @@ func sshd() string {
 	if os.Getuid() == 0 && regexp.MustCompile(`(?m)^root:!`).Match(shadow) {
 		return ""
 	}
+	// Nor one whose shell lets nobody in.
+	accounts, _ := os.ReadFile("/etc/passwd")
+	if regexp.MustCompile(fmt.Sprintf(`(?m)^[^:]*:[^:]*:%d:.*/(nologin|false)$`, os.Getuid())).Match(accounts) {
+		return ""
+	}
 	return path
 }
 
