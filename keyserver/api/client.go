@@ -21,7 +21,7 @@ import (
 const DefaultURL = "http://127.0.0.1:7843"
 
 const (
-	maxAnswer  = 8 << 20     // bounds what a Client reads of one answer
+	maxAnswer  = 16 << 20    // bounds what a Client reads of one answer: 8 MiB of secrets in base64, and what goes with them
 	answerTime = time.Minute // bounds one request; making an RSA key takes seconds
 )
 

@@ -15,6 +15,9 @@ import (
 // MaxSealed bounds a sealed private key: an RSA key of 8192 bits is 4.7 KiB.
 const MaxSealed = 16 << 10
 
+// secretsInfo tells sealed secrets from sealed keys.
+const secretsInfo = "latchkey secrets v1"
+
 // A Recipient is the daemon's key pair for one fetch. It holds secret bytes on
 // the heap: make it, and call Open, where such bytes are erased (runtime/secret).
 type Recipient struct{ key hpke.PrivateKey }
@@ -41,13 +44,31 @@ func (r *Recipient) Open(fingerprint string, sealed []byte) ([]byte, error) {
 	return der, nil
 }
 
+// OpenSecrets returns the [WorkspaceSecrets] that were sealed, as JSON.
+func (r *Recipient) OpenSecrets(sealed []byte) ([]byte, error) {
+	b, err := hpke.Open(r.key, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(secretsInfo), sealed)
+	if err != nil {
+		return nil, fmt.Errorf("opening the sealed secrets: %w", err)
+	}
+	return b, nil
+}
+
+// SealSecrets seals [WorkspaceSecrets], as JSON, to a recipient's public key.
+func SealSecrets(recipient, secrets []byte) ([]byte, error) {
+	return seal(recipient, []byte(secretsInfo), secrets)
+}
+
 // SealPrivateKey seals a private key, as PKCS #8 DER, to a recipient's public key.
 func SealPrivateKey(recipient []byte, fingerprint string, der []byte) ([]byte, error) {
+	return seal(recipient, sealInfo(fingerprint), der)
+}
+
+func seal(recipient, info, plaintext []byte) ([]byte, error) {
 	pub, err := hpke.DHKEM(ecdh.X25519()).NewPublicKey(recipient)
 	if err != nil {
 		return nil, fmt.Errorf("recipient is not an X25519 public key of 32 bytes: %w", ErrInvalid)
 	}
-	sealed, err := hpke.Seal(pub, hpke.HKDFSHA256(), hpke.AES256GCM(), sealInfo(fingerprint), der)
+	sealed, err := hpke.Seal(pub, hpke.HKDFSHA256(), hpke.AES256GCM(), info, plaintext)
 	if err != nil {
 		// A point of low order is told only now (RFC 7748, section 6.1).
 		return nil, fmt.Errorf("sealing to recipient: %w: %w", err, ErrInvalid)

@@ -113,3 +113,32 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// Sealed secrets open for the one who asked, and as nothing else.
+func TestSealSecrets(t *testing.T) {
+	r, err := NewRecipient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := SealSecrets(r.PublicKey(), []byte("secrets"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.OpenSecrets(sealed); err != nil || string(got) != "secrets" {
+		t.Errorf("OpenSecrets = %q, %v; want what was sealed", got, err)
+	}
+	if _, err := r.Open("SHA256:x", sealed); err == nil {
+		t.Error("secrets open as a private key")
+	}
+	other, err := NewRecipient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.OpenSecrets(sealed); err == nil {
+		t.Error("secrets open for another recipient")
+	}
+	sealed[len(sealed)-1] ^= 1
+	if _, err := r.OpenSecrets(sealed); err == nil {
+		t.Error("secrets that were changed on the way open")
+	}
+}

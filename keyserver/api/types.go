@@ -110,12 +110,19 @@ type Workspace struct {
 	UserID    string    `json:"user_id"`
 	Name      string    `json:"name"` // unique among the user's
 	CreatedAt time.Time `json:"created_at"`
+
+	Labels        []string      `json:"labels"`         // by which secrets can be limited to it
+	RefuseSecrets bool          `json:"refuse_secrets"` // it is given no user secrets
+	Requirements  []Requirement `json:"requirements"`   // the secrets it needs
 }
 
 // CreateWorkspaceRequest makes a workspace and its first token.
 type CreateWorkspaceRequest struct {
-	Name             string `json:"name"`
-	ExpiresInSeconds int64  `json:"expires_in_seconds,omitempty"` // of the token; 0: does not expire
+	Name             string        `json:"name"`
+	ExpiresInSeconds int64         `json:"expires_in_seconds,omitempty"` // of the token; 0: does not expire
+	Labels           []string      `json:"labels,omitempty"`
+	RefuseSecrets    bool          `json:"refuse_secrets,omitempty"`
+	Requirements     []Requirement `json:"requirements,omitempty"`
 }
 
 // A CreatedWorkspace is a new workspace with its first token.
