@@ -11,6 +11,7 @@ type (
 	UserID      string // a UUID
 	WorkspaceID string // a UUID
 	TokenID     string // a UUID
+	SecretID    string // a UUID
 )
 
 // A User as it is stored.
@@ -49,7 +50,59 @@ type Workspace struct {
 	ID        WorkspaceID
 	UserID    UserID
 	Name      string
+	Version   int64 // counts changes, from 1
 	CreatedAt time.Time
+
+	Labels        []string // by which secrets are limited to it
+	RefuseSecrets bool     // it is given no user secrets
+	Requirements  []api.Requirement
+}
+
+// A Secret of a user as it is stored, without its value.
+type Secret struct {
+	ID          SecretID
+	UserID      UserID
+	Name        string
+	Description string
+	EnvName     string // "": no environment variable
+	FilePath    string // "": no file
+	Enabled     bool
+
+	// The workspaces that it is limited to, by name and by label. Both empty:
+	// all of the user's.
+	Workspaces []string
+	Labels     []string
+
+	Version   int64 // of the current value, from 1
+	Size      int64 // of the current value, in bytes of plaintext
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// A SecretValue is one version of the value of a secret.
+type SecretValue struct {
+	Secret       SecretID
+	Version      int64 // from 1
+	Sealed       []byte
+	Size         int64 // of the plaintext, in bytes
+	CreatedAt    time.Time
+	RolledBackTo int64 // the version that it repeats; 0: none
+}
+
+// A SecretChange is a change of a user's secrets, made as a whole.
+type SecretChange struct {
+	Delete []SecretID    // with all versions of their values; comes first
+	Put    []Secret      // by ID: new ones, and what replaces those that there are
+	Values []SecretValue // further versions, of secrets that there are then
+	Keep   int           // of the values of a secret in Values, the newest that stay; 0: all
+}
+
+// A Delivery is what a workspace last said of its secrets.
+type Delivery struct {
+	WorkspaceID WorkspaceID
+	Revision    int64 // what it was about
+	ReportedAt  time.Time
+	Items       []api.DeliveryItem
 }
 
 // A Token as it is stored: without the token.
@@ -87,14 +140,17 @@ type Token struct {
 //     change may then have been stored all the same.
 //   - Records are copies: neither side sees later changes of the other's.
 //   - Strings may hold any bytes and are compared as bytes. Times keep
-//     microseconds and come back in UTC; the zero time stays zero.
-//   - Deleting what others belong to deletes them too: a user's keys, tokens
-//     and workspaces; nothing that belongs to a user outlives them but events.
+//     microseconds and come back in UTC; the zero time stays zero. Lists keep
+//     their order; an empty one comes back as nil.
+//   - Deleting what others belong to deletes them too: a user's keys, secrets,
+//     tokens and workspaces, a workspace's delivery; nothing that belongs to a
+//     user outlives them but events.
 type Store interface {
 	UserStore
 	KeyStore
 	WorkspaceStore
 	TokenStore
+	SecretStore
 	AuditStore
 
 	// MasterKeyCheck returns the value that Init stored, and ErrNotFound from
@@ -161,6 +217,11 @@ type WorkspaceStore interface {
 	// Workspaces lists a user's by name.
 	Workspaces(context.Context, UserID) ([]Workspace, error)
 
+	// UpdateWorkspace stores Labels, RefuseSecrets and Requirements of a
+	// workspace whose stored version is w.Version, and counts the version up.
+	// ErrConflict if another one is stored.
+	UpdateWorkspace(ctx context.Context, w Workspace, e Event) error
+
 	// DeleteWorkspace removes a workspace and revokes its tokens (e.At).
 	DeleteWorkspace(context.Context, WorkspaceID, Event) error
 }
@@ -180,6 +241,46 @@ type TokenStore interface {
 	// RevokeToken marks a token revoked (e.At); a second time changes nothing
 	// but stores the event.
 	RevokeToken(ctx context.Context, id TokenID, e Event) error
+}
+
+// A SecretStore keeps user secrets. Each user has a revision, which counts the
+// changes of what their workspaces are given: from 1, and up by one with each
+// change of their keys (but not RecordFetch), secrets, workspaces and workspace
+// tokens, and of the user.
+//
+// A token that is revoked again has not changed.
+type SecretStore interface {
+	// Revision is the user's: ErrNotFound if there is no such user.
+	Revision(context.Context, UserID) (int64, error)
+
+	// Secrets lists a user's secrets by name, as they are at a revision.
+	// ErrNotFound if there is no such user.
+	Secrets(context.Context, UserID) (secrets []Secret, revision int64, err error)
+
+	// CurrentValues is Secrets with the current value of each, in the same
+	// order, all as they are at one revision. Where a secret's version is none
+	// of those that are kept, its value has no Sealed.
+	CurrentValues(context.Context, UserID) (secrets []Secret, values []SecretValue, revision int64, err error)
+
+	// SecretValues lists the versions of a secret's value that are kept, newest
+	// first; none if there is no such secret.
+	SecretValues(context.Context, SecretID) ([]SecretValue, error)
+
+	// ChangeSecrets makes a change that was thought out over what Secrets
+	// listed at a revision: ErrConflict if that is not the user's any more, if
+	// two secrets of the user had one name, variable or file, two of any users
+	// one ID, or two values of a secret one version; ErrNotFound if there is no
+	// such user, or no such secret of theirs to delete or to take a value. What
+	// is put is the user's, whatever its UserID.
+	ChangeSecrets(ctx context.Context, user UserID, revision int64, change SecretChange, e Event) error
+
+	// ReportDelivery stores what a workspace says, in the place of what it
+	// said before. It does not count as a change of the user's revision.
+	// ErrNotFound if there is no such workspace.
+	ReportDelivery(context.Context, Delivery, Event) error
+
+	// Deliveries lists what a user's workspaces have last said, by workspace ID.
+	Deliveries(context.Context, UserID) ([]Delivery, error)
 }
 
 type AuditStore interface {

@@ -49,6 +49,7 @@ func (s *Store) CreateKey(ctx context.Context, k keyserver.Key, e keyserver.Even
 			return api.ErrConflict
 		}
 		s.setKeys(k.UserID, append(keys, cloneKey(k)))
+		s.revisions[k.UserID]++
 		return nil
 	})
 }
@@ -80,6 +81,7 @@ func (s *Store) RotateKey(ctx context.Context, next keyserver.Key, oldExpires ti
 			return api.ErrConflict
 		}
 		s.setKeys(next.UserID, append(keys, cloneKey(next)))
+		s.revisions[next.UserID]++
 		return nil
 	})
 }
@@ -92,6 +94,7 @@ func (s *Store) DeleteKey(ctx context.Context, user keyserver.UserID, name strin
 			return api.ErrNotFound
 		}
 		s.keys[user] = left
+		s.revisions[user]++
 		return nil
 	})
 }

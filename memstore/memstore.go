@@ -20,6 +20,10 @@ type Store struct {
 	keys       map[keyserver.UserID][]keyserver.Key // in the order of Keys
 	workspaces map[keyserver.WorkspaceID]keyserver.Workspace
 	tokens     map[keyserver.TokenID]keyserver.Token
+	revisions  map[keyserver.UserID]int64
+	secrets    map[keyserver.UserID][]keyserver.Secret        // in the order of Secrets
+	values     map[keyserver.SecretID][]keyserver.SecretValue // in the order of SecretValues
+	deliveries map[keyserver.WorkspaceID]keyserver.Delivery
 	events     []keyserver.Event // Seq is the index plus 1
 }
 
@@ -32,6 +36,10 @@ func New() *Store {
 		keys:       map[keyserver.UserID][]keyserver.Key{},
 		workspaces: map[keyserver.WorkspaceID]keyserver.Workspace{},
 		tokens:     map[keyserver.TokenID]keyserver.Token{},
+		revisions:  map[keyserver.UserID]int64{},
+		secrets:    map[keyserver.UserID][]keyserver.Secret{},
+		values:     map[keyserver.SecretID][]keyserver.SecretValue{},
+		deliveries: map[keyserver.WorkspaceID]keyserver.Delivery{},
 	}
 }
 

@@ -28,6 +28,7 @@ func (s *Store) CreateUser(ctx context.Context, u keyserver.User, k keyserver.Ke
 		s.users[u.ID] = cloneUser(u)
 		s.keys[u.ID] = []keyserver.Key{cloneKey(k)}
 		s.tokens[t.ID] = cloneToken(t)
+		s.revisions[u.ID] = 1
 		return nil
 	})
 }
@@ -95,6 +96,7 @@ func (s *Store) UpdateUser(ctx context.Context, u keyserver.User, e keyserver.Ev
 		old.Role, old.Disabled, old.UpdatedAt = u.Role, u.Disabled, stored(u.UpdatedAt)
 		old.Version++
 		s.users[u.ID] = old
+		s.revisions[u.ID]++
 		return nil
 	})
 }
@@ -106,6 +108,12 @@ func (s *Store) DeleteUser(ctx context.Context, id keyserver.UserID, e keyserver
 		}
 		delete(s.users, id)
 		delete(s.keys, id)
+		for _, secret := range s.secrets[id] {
+			delete(s.values, secret.ID)
+		}
+		delete(s.secrets, id)
+		delete(s.revisions, id)
+		maps.DeleteFunc(s.deliveries, func(w keyserver.WorkspaceID, _ keyserver.Delivery) bool { return s.workspaces[w].UserID == id })
 		maps.DeleteFunc(s.workspaces, func(_ keyserver.WorkspaceID, w keyserver.Workspace) bool { return w.UserID == id })
 		maps.DeleteFunc(s.tokens, func(_ keyserver.TokenID, t keyserver.Token) bool { return t.UserID == id })
 		return nil

@@ -10,6 +10,12 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
+func cloneWorkspace(w keyserver.Workspace) keyserver.Workspace {
+	w.Labels, w.Requirements = cloneList(w.Labels), cloneList(w.Requirements)
+	w.CreatedAt = stored(w.CreatedAt)
+	return w
+}
+
 func cloneToken(t keyserver.Token) keyserver.Token {
 	t.CreatedAt, t.ExpiresAt, t.RevokedAt = stored(t.CreatedAt), stored(t.ExpiresAt), stored(t.RevokedAt)
 	return t
@@ -38,9 +44,9 @@ func (s *Store) CreateWorkspace(ctx context.Context, w keyserver.Workspace, t ke
 		if _, ok := s.users[w.UserID]; !ok {
 			return api.ErrNotFound
 		}
-		w.CreatedAt = stored(w.CreatedAt)
-		s.workspaces[w.ID] = w
+		s.workspaces[w.ID] = cloneWorkspace(w)
 		s.tokens[t.ID] = cloneToken(t)
+		s.revisions[w.UserID]++
 		return nil
 	})
 }
@@ -55,7 +61,7 @@ func (s *Store) Workspace(ctx context.Context, id keyserver.WorkspaceID) (keyser
 	if !ok {
 		return keyserver.Workspace{}, api.ErrNotFound
 	}
-	return w, nil
+	return cloneWorkspace(w), nil
 }
 
 func (s *Store) Workspaces(ctx context.Context, user keyserver.UserID) ([]keyserver.Workspace, error) {
@@ -67,19 +73,39 @@ func (s *Store) Workspaces(ctx context.Context, user keyserver.UserID) ([]keyser
 	var ws []keyserver.Workspace
 	for _, w := range s.workspaces {
 		if w.UserID == user {
-			ws = append(ws, w)
+			ws = append(ws, cloneWorkspace(w))
 		}
 	}
 	slices.SortFunc(ws, func(a, b keyserver.Workspace) int { return cmp.Compare(a.Name, b.Name) })
 	return ws, nil
 }
 
+func (s *Store) UpdateWorkspace(ctx context.Context, w keyserver.Workspace, e keyserver.Event) error {
+	return s.change(ctx, e, func() error {
+		old, ok := s.workspaces[w.ID]
+		if !ok {
+			return api.ErrNotFound
+		}
+		if old.Version != w.Version {
+			return api.ErrConflict
+		}
+		old.Labels, old.RefuseSecrets, old.Requirements = w.Labels, w.RefuseSecrets, w.Requirements
+		old.Version++
+		s.workspaces[w.ID] = cloneWorkspace(old)
+		s.revisions[old.UserID]++
+		return nil
+	})
+}
+
 func (s *Store) DeleteWorkspace(ctx context.Context, id keyserver.WorkspaceID, e keyserver.Event) error {
 	return s.change(ctx, e, func() error {
-		if _, ok := s.workspaces[id]; !ok {
+		w, ok := s.workspaces[id]
+		if !ok {
 			return api.ErrNotFound
 		}
 		delete(s.workspaces, id)
+		delete(s.deliveries, id)
+		s.revisions[w.UserID]++
 		for _, t := range s.tokens {
 			if t.WorkspaceID == id {
 				s.revoke(t, e.At)
@@ -101,6 +127,9 @@ func (s *Store) CreateToken(ctx context.Context, t keyserver.Token, e keyserver.
 			return api.ErrConflict
 		}
 		s.tokens[t.ID] = cloneToken(t)
+		if t.WorkspaceID != "" {
+			s.revisions[t.UserID]++
+		}
 		return nil
 	})
 }
@@ -142,6 +171,9 @@ func (s *Store) RevokeToken(ctx context.Context, id keyserver.TokenID, e keyserv
 		t, ok := s.tokens[id]
 		if !ok {
 			return api.ErrNotFound
+		}
+		if t.WorkspaceID != "" && t.RevokedAt.IsZero() {
+			s.revisions[t.UserID]++
 		}
 		s.revoke(t, e.At)
 		return nil

@@ -91,8 +91,8 @@ func (c *child) wait(t *testing.T) {
 	}
 }
 
-// storm makes users and rotates their keys from several goroutines until
-// someone kills it. It writes each change to standard output when it has
+// storm makes users, rotates their keys and changes a secret of theirs from several goroutines until
+// someone kills it. It writes each key to standard output when it has
 // returned, in one write: "NAME GENERATION".
 func storm(s *sqlstore.Store) error {
 	var all sync.WaitGroup
@@ -120,6 +120,9 @@ func stormOne(s *sqlstore.Store, thread int) error {
 				return err
 			}
 			fmt.Println(name, generation)
+			if err := keepSecret(ctx, s, name, generation); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -140,6 +143,21 @@ func generationOf(name string, generation int64) keyserver.Key {
 	return keyserver.Key{UserID: keyserver.UserID("id of " + name), Name: api.DefaultKey, Generation: generation, Algorithm: api.Ed25519,
 		Fingerprint: fmt.Sprint("SHA256:", generation), Sealed: make([]byte, 100), CreatedAt: time.Now(), UpdatedAt: time.Now()}
 }
+
+// keepSecret gives a user's secret the next version of its value, of two
+// pages, behind the rotation to that generation.
+func keepSecret(ctx context.Context, s keyserver.Store, name string, generation int64) error {
+	id := keyserver.SecretID("secret of " + name)
+	return s.ChangeSecrets(ctx, keyserver.UserID("id of "+name), revisionOf(generation, generation-1), keyserver.SecretChange{
+		Put:    []keyserver.Secret{{ID: id, Name: "secret", Version: generation}},
+		Values: []keyserver.SecretValue{{Secret: id, Version: generation, Sealed: make([]byte, 5_000)}},
+		Keep:   2,
+	}, keyserver.Event{At: time.Now(), Action: "kept", Target: name, Detail: fmt.Sprint(generation)})
+}
+
+// revisionOf is a user's revision at a generation of their key and a version of
+// their secret, which begins with 2; before it is 1.
+func revisionOf(generation, version int64) int64 { return generation + version - 1 }
 
 // appendEvents stores a hundred events from two goroutines.
 func appendEvents(s *sqlstore.Store) error {
@@ -166,13 +184,19 @@ func checkWhole(t *testing.T, s keyserver.Store) map[string]int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := map[string]int64{}
+	told, kept := map[string]int64{}, map[string]int64{}
 	var last keyserver.Event
 	for _, e := range events {
 		if !e.Follows(last) {
 			t.Fatalf("event %d does not follow event %d", e.Seq, last.Seq)
 		}
 		last = e
+		if e.Action == "kept" {
+			kept[e.Target], err = strconv.ParseInt(e.Detail, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		if e.Action != "made" {
 			continue
 		}
@@ -193,6 +217,7 @@ func checkWhole(t *testing.T, s keyserver.Store) map[string]int64 {
 		if keys[0].Generation != told[u.Name] {
 			t.Errorf("%s has generation %d; the events tell of %d", u.Name, keys[0].Generation, told[u.Name])
 		}
+		checkSecret(t, s, u, told[u.Name], max(kept[u.Name], 1))
 		if tokens, err := s.Tokens(ctx, u.ID, ""); err != nil || len(tokens) != 1 {
 			t.Errorf("%s has %d tokens (%v); want 1", u.Name, len(tokens), err)
 		}
@@ -201,6 +226,26 @@ func checkWhole(t *testing.T, s keyserver.Store) map[string]int64 {
 		t.Errorf("there are %d users; the events tell of %d", len(users), len(told))
 	}
 	return told
+}
+
+// checkSecret looks whether a user has the version of the secret that the
+// events tell of, with its value and the one before, and that revision.
+func checkSecret(t *testing.T, s keyserver.Store, u keyserver.User, generation, version int64) {
+	t.Helper()
+	secrets, values, revision, err := s.CurrentValues(t.Context(), u.ID)
+	if err != nil || revision != revisionOf(generation, version) {
+		t.Errorf("%s has revision %d (%v); the events tell of %d", u.Name, revision, err, revisionOf(generation, version))
+	}
+	if version == 1 && len(secrets) == 0 {
+		return
+	}
+	if len(secrets) != 1 || secrets[0].Version != version || len(values[0].Sealed) != 5_000 {
+		t.Errorf("%s has the secrets %+v; the events tell of one of version %d", u.Name, secrets, version)
+		return
+	}
+	if all, err := s.SecretValues(t.Context(), secrets[0].ID); err != nil || int64(len(all)) != min(version-1, 2) {
+		t.Errorf("%s has %d values of version %d (%v); want 2, or 1 of the first", u.Name, len(all), version, err)
+	}
 }
 
 // checkKept looks whether what a process acknowledged is there.

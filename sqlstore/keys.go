@@ -33,7 +33,7 @@ func (s *Store) Keys(ctx context.Context, user keyserver.UserID) ([]keyserver.Ke
 }
 
 func (s *Store) CreateKey(ctx context.Context, k keyserver.Key, e keyserver.Event) error {
-	args := keyArgs(k)
+	args, user := keyArgs(k), blob(k.UserID)
 	err := s.change(ctx, e, func(tx *tx) error {
 		// The unique columns hold the generation as well: they would let
 		// generation 1 in beside the others.
@@ -42,15 +42,17 @@ func (s *Store) CreateKey(ctx context.Context, k keyserver.Key, e keyserver.Even
 		} else if !errors.Is(err, api.ErrNotFound) {
 			return err
 		}
-		_, err := tx.exec(insertKey, args...)
-		return err
+		if _, err := tx.exec(insertKey, args...); err != nil {
+			return err
+		}
+		return tx.revise(user)
 	})
 	return doing(err, "create key %q of user %s", k.Name, k.UserID)
 }
 
 func (s *Store) RotateKey(ctx context.Context, next keyserver.Key, oldExpires time.Time, e keyserver.Event) error {
-	args := keyArgs(next)
-	user, name, now, fingerprint := args[0], args[1], micros(next.UpdatedAt), []byte(next.Fingerprint)
+	args, user := keyArgs(next), blob(next.UserID)
+	name, now, fingerprint := args[1], micros(next.UpdatedAt), []byte(next.Fingerprint)
 	err := s.change(ctx, e, func(tx *tx) error {
 		generation, offered, err := currentKey(tx, user, name)
 		if err != nil {
@@ -73,8 +75,10 @@ func (s *Store) RotateKey(ctx context.Context, next keyserver.Key, oldExpires ti
 		if _, err := tx.exec(`DELETE FROM keys WHERE user_id = $1 AND name = $2 AND expires_at <= $3`, user, name, now); err != nil {
 			return err
 		}
-		_, err = tx.exec(insertKey, args...)
-		return err
+		if _, err := tx.exec(insertKey, args...); err != nil {
+			return err
+		}
+		return tx.revise(user)
 	})
 	return doing(err, "rotate key %q of user %s to generation %d", next.Name, next.UserID, next.Generation)
 }
@@ -88,9 +92,12 @@ func currentKey(tx *tx, user, name any) (generation int64, fingerprint []byte, e
 }
 
 func (s *Store) DeleteKey(ctx context.Context, user keyserver.UserID, name string, e keyserver.Event) error {
-	args := []any{blob(user), blob(name)}
+	owner, args := blob(user), []any{blob(user), blob(name)}
 	err := s.change(ctx, e, func(tx *tx) error {
-		return tx.execOne(`DELETE FROM keys WHERE user_id = $1 AND name = $2`, args...)
+		if err := tx.execOne(`DELETE FROM keys WHERE user_id = $1 AND name = $2`, args...); err != nil {
+			return err
+		}
+		return tx.revise(owner)
 	})
 	return doing(err, "delete key %q of user %s", name, user)
 }

@@ -30,8 +30,10 @@ func (s *Store) CreateToken(ctx context.Context, t keyserver.Token, e keyserver.
 				return err
 			}
 		}
-		_, err := tx.exec(insertToken, args...)
-		return err
+		if _, err := tx.exec(insertToken, args...); err != nil || len(workspace) == 0 {
+			return err
+		}
+		return tx.revise(user)
 	})
 	return doing(err, "create token %s of user %s", t.ID, t.UserID)
 }
@@ -50,6 +52,10 @@ func (s *Store) Tokens(ctx context.Context, user keyserver.UserID, workspace key
 func (s *Store) RevokeToken(ctx context.Context, id keyserver.TokenID, e keyserver.Event) error {
 	args := []any{blob(id), micros(e.At)}
 	err := s.change(ctx, e, func(tx *tx) error {
+		if _, err := tx.exec(`UPDATE users SET revision = revision + 1 WHERE id = (
+			SELECT user_id FROM tokens WHERE id = $1 AND workspace_id <> x'' AND revoked_at IS NULL)`, args[0]); err != nil {
+			return err
+		}
 		return tx.execOne(`UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1`, args...)
 	})
 	return doing(err, "revoke token %s", id)

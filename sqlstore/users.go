@@ -49,7 +49,8 @@ func (s *Store) UpdateUser(ctx context.Context, u keyserver.User, e keyserver.Ev
 	id := blob(u.ID)
 	args := []any{id, u.Version, blob(u.Role), flag(u.Disabled), micros(u.UpdatedAt)}
 	err := s.change(ctx, e, func(tx *tx) error {
-		rows, err := tx.exec(`UPDATE users SET role = $3, disabled = $4, updated_at = $5, version = version + 1
+		rows, err := tx.exec(`UPDATE users SET role = $3, disabled = $4, updated_at = $5,
+				version = version + 1, revision = revision + 1
 			WHERE id = $1 AND version = $2`, args...)
 		if err != nil || rows != 0 {
 			return err

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"fmt"
 	"time"
 )
@@ -39,6 +40,16 @@ func (m moment) Scan(v any) error {
 		return fmt.Errorf("a time is stored as %T", v)
 	}
 	return nil
+}
+
+// An optional scans what an outer join may leave NULL: the zero value then.
+type optional[T any] struct{ v *T }
+
+func (o optional[T]) Scan(v any) error {
+	var n sql.Null[T]
+	err := n.Scan(v)
+	*o.v = n.V
+	return err
 }
 
 // A digest scans a SHA-256 sum.

@@ -83,7 +83,7 @@ func (r *random) operation() (string, func(keyserver.Store, keyserver.Event) err
 	owner, name, k, expires := r.owner(), r.name(), r.key(), r.time()
 	id := keyserver.UserID("user-" + owner)
 	w, t := workspace(owner, name), r.token(owner)
-	switch r.IntN(13) {
+	switch r.IntN(19) {
 	case 0, 1:
 		u, k := user(owner), r.key()
 		u.Name = r.owner()
@@ -127,6 +127,44 @@ func (r *random) operation() (string, func(keyserver.Store, keyserver.Event) err
 			t = of(w, t)
 		}
 		return fmt.Sprintf("CreateToken(%s of %q)", t.ID, t.WorkspaceID), func(s keyserver.Store, e keyserver.Event) error { return s.CreateToken(ctx, t, e) }
+	case 13:
+		w.Version = int64(r.IntN(3) + 1)
+		return fmt.Sprintf("UpdateWorkspace(%q, version %d)", w.ID, w.Version), func(s keyserver.Store, e keyserver.Event) error {
+			return s.UpdateWorkspace(ctx, w, e)
+		}
+	case 14:
+		d := delivery(w, int64(r.IntN(3)))
+		return fmt.Sprintf("ReportDelivery(%q, revision %d)", w.ID, d.Revision), func(s keyserver.Store, e keyserver.Event) error {
+			return s.ReportDelivery(ctx, d, e)
+		}
+	case 15, 16, 17:
+		c, late := r.secretChange(), int64(r.IntN(10)/9)
+		return fmt.Sprintf("ChangeSecrets(%s, %d late, %+v)", owner, late, c), func(s keyserver.Store, e keyserver.Event) error {
+			revision, err := s.Revision(ctx, id)
+			if err != nil {
+				return err
+			}
+			return s.ChangeSecrets(ctx, id, revision-late, c, e)
+		}
 	}
 	return fmt.Sprintf("RevokeToken(%s)", t.ID), func(s keyserver.Store, e keyserver.Event) error { return s.RevokeToken(ctx, t.ID, e) }
+}
+
+// secretChange is a change of secrets whose IDs are of all owners.
+func (r *random) secretChange() keyserver.SecretChange {
+	id := func() keyserver.SecretID { return keyserver.SecretID(fmt.Sprint(r.IntN(6))) }
+	c := keyserver.SecretChange{Keep: r.IntN(4)}
+	if r.IntN(3) == 0 {
+		c.Delete = append(c.Delete, id())
+	}
+	for range r.IntN(4) {
+		s := secret("a", r.name())
+		s.ID, s.Version, s.UpdatedAt = id(), int64(r.IntN(4)+1), r.time()
+		s.EnvName, s.FilePath = []string{"", "A", "a", "a\x00"}[r.IntN(4)], []string{"", "~/a", "~/A"}[r.IntN(3)]
+		c.Put = append(c.Put, s)
+	}
+	for range r.IntN(3) {
+		c.Values = append(c.Values, value(id(), int64(r.IntN(6)+1)))
+	}
+	return c
 }

@@ -18,6 +18,8 @@ var contextTests = []test{
 func cancelled(k *kit) {
 	k.addUser("alice")
 	w := k.addWorkspace("alice", "dev")
+	npm := k.addSecrets("alice", "npm")[0]
+	k.report(delivery(w, 1))
 	k.changes("Init", func(e keyserver.Event) error { return k.store.Init(k.ctx, []byte("check"), e) })
 	ctx, cancel := context.WithCancel(k.ctx)
 	cancel()
@@ -37,6 +39,11 @@ func cancelled(k *kit) {
 		"CreateWorkspace": func(e keyserver.Event) error {
 			return s.CreateWorkspace(ctx, workspace("alice", "new"), token("alice", "new"), e)
 		},
+		"UpdateWorkspace": func(e keyserver.Event) error { return s.UpdateWorkspace(ctx, w, e) },
+		"ChangeSecrets": func(e keyserver.Event) error {
+			return s.ChangeSecrets(ctx, u.ID, k.revision("alice"), creation(secret("alice", "new")), e)
+		},
+		"ReportDelivery":  func(e keyserver.Event) error { return s.ReportDelivery(ctx, delivery(w, 2), e) },
 		"DeleteWorkspace": func(e keyserver.Event) error { return s.DeleteWorkspace(ctx, w.ID, e) },
 		"CreateToken":     func(e keyserver.Event) error { return s.CreateToken(ctx, token("alice", "new"), e) },
 		"RevokeToken":     func(e keyserver.Event) error { return s.RevokeToken(ctx, token("alice", "first").ID, e) },
@@ -54,6 +61,11 @@ func cancelled(k *kit) {
 		"Workspaces":     func() error { _, err := s.Workspaces(ctx, u.ID); return err },
 		"TokenByHash":    func() error { _, err := s.TokenByHash(ctx, token("alice", "first").Hash); return err },
 		"Tokens":         func() error { _, err := s.Tokens(ctx, u.ID, ""); return err },
+		"Revision":       func() error { _, err := s.Revision(ctx, u.ID); return err },
+		"Secrets":        func() error { _, _, err := s.Secrets(ctx, u.ID); return err },
+		"CurrentValues":  func() error { _, _, _, err := s.CurrentValues(ctx, u.ID); return err },
+		"SecretValues":   func() error { _, err := s.SecretValues(ctx, npm.ID); return err },
+		"Deliveries":     func() error { _, err := s.Deliveries(ctx, u.ID); return err },
 		"Events":         func() error { _, err := s.Events(ctx, 0, 1); return err },
 		"LastEvent":      func() error { _, err := s.LastEvent(ctx); return err },
 		"MasterKeyCheck": func() error { _, err := s.MasterKeyCheck(ctx); return err },

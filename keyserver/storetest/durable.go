@@ -29,6 +29,15 @@ func reopen(open func() *kit) {
 	k.changes("RecordFetch", func(e keyserver.Event) error {
 		return k.store.RecordFetch(k.ctx, "user-alice", api.DefaultKey, 2, "workspace-alice-dev", e)
 	})
+	k.addSecrets("alice", "a", "b", "c")
+	k.addSecrets("bob", "a")
+	change := further(secret("alice", "b").ID, 2, 2, 3)
+	change.Delete = []keyserver.SecretID{secret("alice", "a").ID}
+	k.changes("ChangeSecrets", k.changing("alice", change))
+	k.changes("UpdateWorkspace", func(e keyserver.Event) error {
+		return k.store.UpdateWorkspace(k.ctx, workspace("alice", "dev"), e)
+	})
+	k.report(delivery(workspace("alice", "dev"), 3))
 	k.changes("DeleteUser", func(e keyserver.Event) error { return k.store.DeleteUser(k.ctx, "user-bob", e) })
 	before := k.dump()
 	for range 3 {
@@ -59,6 +68,14 @@ func twoOpen(open func() *kit) {
 		next := key("alice", api.DefaultKey, 3)
 		next.Fingerprint = fmt.Sprint("SHA256:", racer)
 		return []*kit{a, b}[racer%2].store.RotateKey(a.ctx, next, time.Time{}, e)
+	})
+	a.addSecrets("alice", "npm")
+	b.same("Revision after the other's change", b.revision("alice"), a.revision("alice"))
+	b.same("Secrets made by the other", b.secrets("alice"), []keyserver.Secret{secret("alice", "npm")})
+	revision := b.revision("alice")
+	a.race("ChangeSecrets", func(racer int, e keyserver.Event) error {
+		change := creation(secret("alice", fmt.Sprint(racer)))
+		return []*kit{a, b}[racer%2].store.ChangeSecrets(a.ctx, "user-alice", revision, change, e)
 	})
 	if err := a.store.Close(); err != nil {
 		a.Fatalf("Close: %v", err)

@@ -52,7 +52,8 @@ func key(owner, name string, generation int64) keyserver.Key {
 func workspace(owner, name string) keyserver.Workspace {
 	return keyserver.Workspace{
 		ID: keyserver.WorkspaceID("workspace-" + owner + "-" + name), UserID: keyserver.UserID("user-" + owner),
-		Name: name, CreatedAt: epoch,
+		Name: name, Version: 1, CreatedAt: epoch, Labels: []string{"z", name, "a"},
+		Requirements: []api.Requirement{{EnvName: name, Help: "help"}, {FilePath: "~/" + name, Help: "get " + name}},
 	}
 }
 
@@ -174,11 +175,35 @@ func dump(t *testing.T, s keyserver.Store) string {
 				line("    token %+v", tok)
 			}
 		}
+		dumpSecrets(t, s, u.ID, line)
 	}
 	for _, e := range must(s.Events(ctx, 0, 1<<30))(t, "Events") {
 		line("event %+v", e)
 	}
 	return out.String()
+}
+
+func dumpSecrets(t *testing.T, s keyserver.Store, user keyserver.UserID, line func(format string, args ...any)) {
+	t.Helper()
+	ctx := t.Context()
+	secrets, current, revision, err := s.CurrentValues(ctx, user)
+	line("  revision %d, %d values", must(revision, err)(t, "CurrentValues"), len(current))
+	for i, secret := range secrets {
+		line("  secret %+v, value %+v", secret, current[i])
+		for _, v := range must(s.SecretValues(ctx, secret.ID))(t, "SecretValues") {
+			line("    value %+v", v)
+		}
+	}
+	for _, d := range must(s.Deliveries(ctx, user))(t, "Deliveries") {
+		line("  delivery %+v", d)
+	}
+	listed, at, err := s.Secrets(ctx, user)
+	if g, w := fmt.Sprint(listed, at, err), fmt.Sprint(secrets, revision, nil); g != w {
+		t.Fatalf("Secrets =\n%s\nbut CurrentValues =\n%s", g, w)
+	}
+	if r, err := s.Revision(ctx, user); r != revision || err != nil {
+		t.Fatalf("Revision = %d, %v; CurrentValues has %d", r, err, revision)
+	}
 }
 
 // must takes what a call returned, then the test to end if that is an error:

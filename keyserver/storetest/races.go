@@ -17,6 +17,9 @@ var raceTests = []test{
 	{"of racing creations one wins", raceCreations},
 	{"concurrent changes make one chain", raceChain},
 	{"readers see whole changes", raceReaders},
+	{"of racing changes of secrets one wins", raceSecrets},
+	{"of racing updates of a workspace one wins", raceWorkspaceUpdates},
+	{"readers see secrets, values and revision of one moment", raceSecretReaders},
 }
 
 // racers is how many try the same at once.

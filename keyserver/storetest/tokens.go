@@ -117,6 +117,20 @@ func credentials(k *kit) {
 		return k.store.RevokeToken(k.ctx, t.ID, e)
 	})
 	k.refuses("CreateToken by a revoked token", api.ErrUnauthenticated, use(by))
+	w, npm := k.addWorkspace("alice", "dev"), secret("alice", "npm")
+	revision := k.revision("alice")
+	for what, change := range map[string]func(keyserver.Event) error{
+		"ChangeSecrets": func(e keyserver.Event) error {
+			return k.store.ChangeSecrets(k.ctx, npm.UserID, revision, creation(npm), e)
+		},
+		"UpdateWorkspace": func(e keyserver.Event) error { return k.store.UpdateWorkspace(k.ctx, w, e) },
+		"ReportDelivery":  func(e keyserver.Event) error { return k.store.ReportDelivery(k.ctx, delivery(w, 1), e) },
+	} {
+		k.refuses(what+" by a revoked token", api.ErrUnauthenticated, func(e keyserver.Event) error {
+			e.By = by
+			return change(e)
+		})
+	}
 	k.changes("Record of a revoked token's refusal", func(e keyserver.Event) error {
 		e.By = by
 		return k.store.Record(k.ctx, e)

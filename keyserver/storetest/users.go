@@ -124,6 +124,9 @@ func deleteUser(k *kit) {
 	k.changes("CreateKey", func(e keyserver.Event) error { return k.store.CreateKey(k.ctx, key("alice", "deploy", 1), e) })
 	w := k.addWorkspace("alice", "dev")
 	others := k.addWorkspace("bob", "dev")
+	s, kept := k.addSecrets("alice", "npm")[0], k.addSecrets("bob", "npm")[0]
+	k.report(delivery(w, 1))
+	k.report(delivery(others, 1))
 	events := len(k.chain())
 
 	k.changes("DeleteUser", func(e keyserver.Event) error { return k.store.DeleteUser(k.ctx, u.ID, e) })
@@ -138,14 +141,26 @@ func deleteUser(k *kit) {
 		k.wantError("TokenByHash of a deleted user", err, api.ErrNotFound)
 	}
 	k.same("Keys of a deleted user", len(must(k.store.Keys(k.ctx, u.ID))(k.T, "Keys")), 0)
+	_, err = k.store.Revision(k.ctx, u.ID)
+	k.wantError("Revision of a deleted user", err, api.ErrNotFound)
+	k.same("SecretValues of a deleted user", len(k.values(s.ID)), 0)
+	k.same("Deliveries of a deleted user", len(k.deliveries("alice")), 0)
 	k.same("events", len(k.chain()), events+1)
 
 	k.same("another's Keys", len(must(k.store.Keys(k.ctx, "user-bob"))(k.T, "Keys")), 1)
 	k.same("another's Workspaces", must(k.store.Workspaces(k.ctx, "user-bob"))(k.T, "Workspaces"), []keyserver.Workspace{others})
+	k.same("another's Secrets", k.secrets("bob"), []keyserver.Secret{kept})
+	k.same("another's SecretValues", k.values(kept.ID), []keyserver.SecretValue{value(kept.ID, 1)})
+	k.same("another's Deliveries", k.deliveries("bob"), []keyserver.Delivery{delivery(others, 1)})
 	k.same("another's Tokens", len(must(k.store.Tokens(k.ctx, "user-bob", others.ID))(k.T, "Tokens")), 1)
 
 	// All that was theirs is free again, and nothing of it comes back.
 	k.addUser("alice")
 	k.same("Keys of a new user", len(must(k.store.Keys(k.ctx, u.ID))(k.T, "Keys")), 1)
+	k.same("Secrets of a new user", len(k.secrets("alice")), 0)
+	k.addSecrets("alice", "npm")
+	k.addWorkspace("alice", "dev")
+	k.same("Deliveries of a new user", len(k.deliveries("alice")), 0)
+	k.changes("DeleteWorkspace", func(e keyserver.Event) error { return k.store.DeleteWorkspace(k.ctx, w.ID, e) })
 	k.same("Workspaces of a new user", len(must(k.store.Workspaces(k.ctx, u.ID))(k.T, "Workspaces")), 0)
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +36,8 @@ func stringsAreBytes(k *kit) {
 		named.Algorithm = api.Algorithm(s)
 		k.changes("CreateKey", func(e keyserver.Event) error { return k.store.CreateKey(k.ctx, named, e) })
 		w := k.addWorkspace(s, s)
+		k.addSecrets(s, s)
+		k.report(delivery(w, 1))
 		fetch := event(s)
 		fetch.Actor, fetch.ActorID, fetch.Target, fetch.TargetID, fetch.Remote, fetch.Result, fetch.Detail = s, s, s, u, s, keyserver.Result(s), s
 		if err := k.store.RecordFetch(k.ctx, u, s, 1, w.ID, fetch); err != nil {
@@ -54,12 +55,22 @@ func stringsAreBytes(k *kit) {
 		k.same(fmt.Sprintf("Keys(%q)", s), keys, []keyserver.Key{want})
 		w := workspace(s, s)
 		k.same(fmt.Sprintf("Workspace(%q)", s), must(k.store.Workspace(k.ctx, w.ID))(k.T, "Workspace"), w)
+		npm := secret(s, s)
+		k.same(fmt.Sprintf("Secrets(%q)", s), k.secrets(s), []keyserver.Secret{npm})
+		k.same(fmt.Sprintf("SecretValues(%q)", s), k.values(npm.ID), []keyserver.SecretValue{value(npm.ID, 1)})
+		k.same(fmt.Sprintf("Deliveries(%q)", s), k.deliveries(s), []keyserver.Delivery{delivery(w, 1)})
 		k.same(fmt.Sprintf("Tokens(%q)", s), must(k.store.Tokens(k.ctx, w.UserID, w.ID))(k.T, "Tokens"), []keyserver.Token{of(w, token(s, s))})
 	}
 	sorted := slices.Sorted(slices.Values(strange))
 	for i, u := range must(k.store.Users(k.ctx, "", len(strange)))(k.T, "Users") {
 		k.same("Users in the order of bytes", u.Name, sorted[i])
 	}
+	k.addUser("all of them")
+	k.addSecrets("all of them", strange...)
+	for i, s := range k.secrets("all of them") {
+		k.same("Secrets in the order of bytes", s, secret("all of them", sorted[i]))
+	}
+	k.changes("DeleteUser", func(e keyserver.Event) error { return k.store.DeleteUser(k.ctx, "user-all of them", e) })
 	// Each is one of its own when it goes, too.
 	for i, s := range strange {
 		k.changes(fmt.Sprintf("DeleteUser(%q)", s), func(e keyserver.Event) error { return k.store.DeleteUser(k.ctx, user(s).ID, e) })
@@ -101,8 +112,35 @@ func times(k *kit) {
 		if got := k.lastEvent().At; got != c.want {
 			k.Errorf("LastEvent stored at %#v is at %#v; want %#v", c.given, got, c.want)
 		}
+		k.timesOfSecrets(name, c.given, c.want)
 	}
 	k.chain()
+}
+
+// timesOfSecrets is what times does, for what a user may have besides.
+func (k *kit) timesOfSecrets(owner string, given, want time.Time) {
+	k.Helper()
+	npm, w := secret(owner, "npm"), workspace(owner, "dev")
+	v, d := value(npm.ID, 1), delivery(w, 1)
+	set := func(at time.Time) {
+		npm.CreatedAt, npm.UpdatedAt, v.CreatedAt, d.ReportedAt, w.CreatedAt = at, at, at, at, at
+	}
+	set(given)
+	k.changes("ChangeSecrets", k.changing(owner, keyserver.SecretChange{Put: []keyserver.Secret{npm}, Values: []keyserver.SecretValue{v}}))
+	k.changes("CreateWorkspace", func(e keyserver.Event) error {
+		return k.store.CreateWorkspace(k.ctx, w, of(w, token(owner, "dev")), e)
+	})
+	k.report(d)
+	set(want)
+	k.same("Secrets", k.secrets(owner), []keyserver.Secret{npm})
+	k.same("SecretValues", k.values(npm.ID), []keyserver.SecretValue{v})
+	k.same("Deliveries", k.deliveries(owner), []keyserver.Delivery{d})
+	k.same("Workspaces", must(k.store.Workspaces(k.ctx, w.UserID))(k.T, "Workspaces"), []keyserver.Workspace{w})
+	for _, at := range []time.Time{k.secrets(owner)[0].CreatedAt, k.secrets(owner)[0].UpdatedAt, k.values(npm.ID)[0].CreatedAt, k.deliveries(owner)[0].ReportedAt} {
+		if at != want {
+			k.Errorf("stored at %#v: %#v; want %#v", given, at, want)
+		}
+	}
 }
 
 func emptyValues(k *kit) {
@@ -115,6 +153,14 @@ func emptyValues(k *kit) {
 	k.same("User", must(k.store.User(k.ctx, "u"))(k.T, "User"), u)
 	k.same("Keys", must(k.store.Keys(k.ctx, "u"))(k.T, "Keys"), []keyserver.Key{first})
 	k.same("TokenByHash", must(k.store.TokenByHash(k.ctx, [32]byte{}))(k.T, "TokenByHash"), t)
+	empty := keyserver.SecretChange{Put: []keyserver.Secret{{}}, Values: []keyserver.SecretValue{{}}}
+	if err := k.store.ChangeSecrets(k.ctx, "u", 1, empty, keyserver.Event{}); err != nil {
+		k.Fatalf("ChangeSecrets with next to nothing in it: %v", err)
+	}
+	secrets, values, revision, err := k.store.CurrentValues(k.ctx, "u")
+	k.same("CurrentValues", must(secrets, err)(k.T, "CurrentValues"), []keyserver.Secret{{UserID: "u"}})
+	k.same("values", values, []keyserver.SecretValue{{}})
+	k.same("revision", revision, int64(2))
 	if err := k.store.Init(k.ctx, nil, keyserver.Event{}); err != nil {
 		k.Fatalf("Init with nothing: %v", err)
 	}
@@ -152,53 +198,6 @@ func largeValues(k *kit) {
 	k.same("Version", must(k.store.User(k.ctx, u.ID))(k.T, "User").Version, int64(last+1))
 	k.rotate("bob", api.DefaultKey, last+1, time.Time{})
 	k.chain()
-}
-
-func givenIsCopied(k *kit) {
-	u, first, check := user("alice"), key("alice", api.DefaultKey, 1), []byte("check")
-	second, other := key("alice", api.DefaultKey, 2), key("alice", "other", 1)
-	steps := []func(keyserver.Event) error{
-		func(e keyserver.Event) error {
-			return k.store.CreateUser(k.ctx, u, first, token("alice", "first"), e)
-		},
-		func(e keyserver.Event) error { return k.store.Init(k.ctx, check, e) },
-		func(e keyserver.Event) error { return k.store.CreateKey(k.ctx, other, e) },
-		func(e keyserver.Event) error {
-			return k.store.RotateKey(k.ctx, second, epoch.Add(1000*time.Hour), e)
-		},
-	}
-	for _, step := range steps {
-		k.changes("step", step)
-	}
-	before := k.dump()
-	for _, b := range [][]byte{u.DataKey, first.Sealed, first.PublicKey, check, second.Sealed, second.PublicKey, other.Sealed, other.PublicKey} {
-		clear(b)
-	}
-	if after := k.dump(); after != before {
-		k.Fatalf("the caller changed what it had given, and the store changed; before:\n%s\nafter:\n%s", before, after)
-	}
-}
-
-func returnedIsCopied(k *kit) {
-	k.addUser("alice")
-	k.changes("Init", func(e keyserver.Event) error { return k.store.Init(k.ctx, []byte("check"), e) })
-	before := k.dump()
-	clear(must(k.store.User(k.ctx, "user-alice"))(k.T, "User").DataKey)
-	clear(must(k.store.UserNamed(k.ctx, "alice"))(k.T, "UserNamed").DataKey)
-	clear(must(k.store.Users(k.ctx, "", 1))(k.T, "Users")[0].DataKey)
-	clear(must(k.store.MasterKeyCheck(k.ctx))(k.T, "MasterKeyCheck"))
-	keys := k.keys("alice")
-	clear(keys[0].Sealed)
-	clear(keys[0].PublicKey)
-	clear(keys)
-	clear(must(k.store.Tokens(k.ctx, "user-alice", ""))(k.T, "Tokens"))
-	clear(must(k.store.Events(k.ctx, 0, 10))(k.T, "Events"))
-	if after := k.dump(); after != before {
-		k.Fatalf("the caller changed what it was given, and the store changed; before:\n%s\nafter:\n%s", before, after)
-	}
-	if bytes.Contains([]byte(before), []byte("DataKey:[0")) {
-		k.Fatal("the data key was empty from the start")
-	}
 }
 
 func closeTwice(k *kit) {

@@ -11,6 +11,7 @@ var workspaceTests = []test{
 	{"a new workspace has a token", newWorkspace},
 	{"what is taken is a conflict", takenWorkspace},
 	{"lists are by name", listWorkspaces},
+	{"an update is for one version", updateWorkspace},
 	{"deleting a workspace revokes its tokens", deleteWorkspace},
 }
 
@@ -57,6 +58,45 @@ func listWorkspaces(k *kit) {
 	}
 	k.addWorkspace("bob", "a")
 	k.same("Workspaces", must(k.store.Workspaces(k.ctx, "user-alice"))(k.T, "Workspaces"), want)
+}
+
+func updateWorkspace(k *kit) {
+	k.addUser("alice")
+	other := k.addWorkspace("alice", "other")
+	w := k.addWorkspace("alice", "dev")
+	given := w
+	given.Labels, given.RefuseSecrets = []string{"gpu", ""}, true
+	given.Requirements = []api.Requirement{{EnvName: "GH_TOKEN", FilePath: "~/.gh", Help: "help"}, {}}
+	want := given
+	want.Version = 2
+	// Nothing else is stored, whatever the caller has put there.
+	given.Name, given.UserID, given.CreatedAt = "mallory", "user-mallory", epoch.Add(time.Second)
+	k.changes("UpdateWorkspace", func(e keyserver.Event) error { return k.store.UpdateWorkspace(k.ctx, given, e) })
+	k.same("Workspace", must(k.store.Workspace(k.ctx, w.ID))(k.T, "Workspace"), want)
+	k.same("Workspaces", must(k.store.Workspaces(k.ctx, w.UserID))(k.T, "Workspaces"), []keyserver.Workspace{want, other})
+
+	for _, version := range []int64{0, 1, 3} {
+		old := w
+		old.Version = version
+		k.refuses("UpdateWorkspace of another version", api.ErrConflict, func(e keyserver.Event) error {
+			return k.store.UpdateWorkspace(k.ctx, old, e)
+		})
+	}
+	want.RefuseSecrets = false
+	for what, empty := range map[string]keyserver.Workspace{
+		"no lists":    {ID: w.ID},
+		"empty lists": {ID: w.ID, Labels: []string{}, Requirements: []api.Requirement{}},
+	} {
+		empty.Version = want.Version
+		k.changes("UpdateWorkspace", func(e keyserver.Event) error { return k.store.UpdateWorkspace(k.ctx, empty, e) })
+		want.Version++
+		want.Labels, want.Requirements = nil, nil
+		got := must(k.store.Workspace(k.ctx, w.ID))(k.T, "Workspace")
+		k.same("Workspace with "+what, got, want)
+		if got.Labels != nil || got.Requirements != nil {
+			k.Errorf("%s came back as %#v and %#v; want nil", what, got.Labels, got.Requirements)
+		}
+	}
 }
 
 func deleteWorkspace(k *kit) {
