@@ -16,13 +16,15 @@ const module = "github.com/latchkey/latchkey"
 // Imports point one way: programs, then what they are made of, then leaves.
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":       {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
-	"cmd/latchkey":        {"workspace", "gitssh", "sshagent", "keyserver/api", "internal/harden"},
+	"cmd/latchkey":        {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden"},
 	"workspace":           {"sshagent", "keyserver/api", "internal/harden"},
 	"memstore":            {"keyserver", "keyserver/api"},
 	"sqlstore":            {"keyserver", "keyserver/api"},
 	"keyserver/storetest": {"keyserver", "keyserver/api"},
-	"keyserver":           {"keyserver/api"},
+	"keyserver":           {"keyserver/api", "keyserver/importfile"},
 	"keyserver/api":       {},
+	// A leaf: the CLI and the server read the same files, by the same rules.
+	"keyserver/importfile": {},
 
 	"sshagent":        {},
 	"gitssh":          {},
@@ -61,6 +63,7 @@ var onlyIn = []struct {
 	{"github.com/jackc/pgx/", []string{"sqlstore"}},
 	{"github.com/pressly/goose/", []string{"sqlstore"}},
 	{"github.com/tink-crypto/", []string{"keyserver"}},
+	{"go.yaml.in/yaml/", []string{"keyserver/importfile"}},
 	{"github.com/gliderlabs/ssh", []string{"test/forge"}},
 }
 
