@@ -18,6 +18,9 @@ type Access struct {
 	Workspace bool       // a workspace, for itself
 }
 
+// open reports whether the route is for everyone.
+func (a Access) open() bool { return !a.Self && !a.Workspace && len(a.Roles) == 0 }
+
 // String says it in words, such as "the user themselves or the role admin".
 func (a Access) String() string {
 	var who []string
@@ -30,7 +33,7 @@ func (a Access) String() string {
 	if a.Workspace {
 		who = append(who, "a workspace")
 	}
-	if len(who) == 0 {
+	if a.open() {
 		return "everyone"
 	}
 	return strings.Join(who, " or ")
@@ -82,7 +85,7 @@ func (c *call) path(name string) string { return c.http.PathValue(name) }
 // asked is the target of a call that was refused before its record was found.
 func (c *call) asked() string {
 	var parts []string
-	for _, wildcard := range []string{"user", "key", "workspace", "token"} {
+	for _, wildcard := range []string{"user", "key", "secret", "workspace", "token"} {
 		v := c.path(wildcard)
 		if wildcard == "user" && c.names(v) {
 			v = c.user.Name

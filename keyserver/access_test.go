@@ -15,7 +15,8 @@ import (
 // auditor, W the user's workspace, - nobody's token at all. All others are
 // refused with 403, and it is on record.
 var access = map[string]string{
-	"GET /healthz": "UOAPDW-",
+	"GET /healthz":       "UOAPDW-",
+	"GET /api/v2/limits": "UOAPDW-",
 
 	"GET /api/v2/users":           "A",
 	"POST /api/v2/users":          "A",
@@ -41,6 +42,29 @@ var access = map[string]string{
 	"GET /api/v2/users/{user}/workspaces/{workspace}/tokens":            "UP",
 	"POST /api/v2/users/{user}/workspaces/{workspace}/tokens":           "UP",
 	"DELETE /api/v2/users/{user}/workspaces/{workspace}/tokens/{token}": "UP",
+
+	"GET /api/v2/users/{user}/workspaces/{workspace}":       "UP",
+	"PATCH /api/v2/users/{user}/workspaces/{workspace}":     "UP",
+	"GET /api/v2/users/{user}/workspaces/{workspace}/check": "UP",
+
+	// No role reaches another user's secrets, not even their names.
+	"GET /api/v2/users/{user}/secrets":                    "U",
+	"POST /api/v2/users/{user}/secrets":                   "U",
+	"PATCH /api/v2/users/{user}/secrets":                  "U",
+	"POST /api/v2/users/{user}/secrets/batch":             "U",
+	"POST /api/v2/users/{user}/secrets/scan":              "U",
+	"GET /api/v2/users/{user}/secrets/{secret}":           "U",
+	"PATCH /api/v2/users/{user}/secrets/{secret}":         "U",
+	"DELETE /api/v2/users/{user}/secrets/{secret}":        "U",
+	"GET /api/v2/users/{user}/secrets/{secret}/versions":  "U",
+	"POST /api/v2/users/{user}/secrets/{secret}/rollback": "U",
+	"GET /api/v2/users/{user}/deliveries":                 "U",
+
+	"GET /api/v2/workspaceagents/me/secrets":        "W",
+	"POST /api/v2/workspaceagents/me/secrets/fetch": "W",
+	"PUT /api/v2/workspaceagents/me/secrets/status": "W",
+	"POST /api/v2/workspaceagents/me/secrets/scan":  "W",
+	"GET /api/v2/workspaceagents/me/watch":          "W",
 
 	"GET /api/v2/workspaceagents/me":             "W",
 	"GET /api/v2/workspaceagents/me/keys":        "W",
@@ -79,12 +103,16 @@ func testAccess(t *testing.T, r keyserver.Route, allowed string) {
 		}
 		_, w := s.newWorkspace(alice, "laptop")
 		tokens['W'] = w.Token.Token
-		path := strings.NewReplacer("{user}", "alice", "{key}", "default", "{workspace}", "laptop", "{token}", "none").Replace(r.Pattern)
+		path := strings.NewReplacer("{user}", "alice", "{key}", "default", "{secret}", "none", "{workspace}", "laptop", "{token}", "none").Replace(r.Pattern)
 		before := len(s.events(0))
+		watch := strings.HasSuffix(r.Pattern, "/watch")
+		if watch {
+			s.Server.EndWatches() // else it has no end for whoever is let in
+		}
 		status, text, _ := s.send(r.Method, path, tokens[caller], "")
 		let := strings.ContainsRune(allowed, caller)
 		switch {
-		case let && (status == http.StatusForbidden || status == http.StatusUnauthorized || status >= 500):
+		case let && (status == http.StatusForbidden || status == http.StatusUnauthorized || status >= 500 && !watch):
 			t.Errorf("%c: %d %s; want it let in", caller, status, text)
 		case !let && caller == '-' && status != http.StatusUnauthorized:
 			t.Errorf("without a token: %d %s; want 401", status, text)
@@ -109,7 +137,7 @@ func TestExistenceIsNotTold(t *testing.T) {
 	s := newSite(t, nil)
 	s.newUser("alice", api.RoleUser)
 	eve := s.newUser("eve", api.RoleUser)
-	for _, path := range []string{"", "/keys", "/keys/default", "/tokens", "/workspaces"} {
+	for _, path := range []string{"", "/keys", "/keys/default", "/tokens", "/workspaces", "/workspaces/box", "/secrets", "/secrets/api-key", "/secrets/api-key/versions", "/deliveries"} {
 		status, there, _ := s.send("GET", "/api/v2/users/alice"+path, eve.Token, "")
 		status2, not, _ := s.send("GET", "/api/v2/users/nobody"+path, eve.Token, "")
 		if status != status2 || there != not {

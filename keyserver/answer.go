@@ -3,6 +3,7 @@ package keyserver
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +16,10 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
-// maxBody bounds the body of a request.
-const maxBody = 1 << 20
+const (
+	maxBody      = 1 << 20 // of a request, unless its route says otherwise
+	maxValueBody = 8 << 20 // of one with values of secrets, in base64 or with escapes
+)
 
 // errAudit is in the errors of an event that could not be stored.
 var errAudit = errors.New("the audit log can't be written")
@@ -56,6 +59,9 @@ func (a *answer) Write(b []byte) (int, error) {
 	}
 	return a.ResponseWriter.Write(b)
 }
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // finish answers a request for which there is no route.
 func (a *answer) finish(r *http.Request) {
@@ -134,9 +140,10 @@ func wireError(err error, id string) *api.Error {
 	return refusal(api.ErrInternal, see, "internal error")
 }
 
-// readBody reads the body of a request. What it returns may hold a private key.
-func readBody(a *answer, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, maxBody))
+// readBody reads the body of a request. What it returns may hold a private key,
+// or the value of a secret.
+func readBody(a *answer, r *http.Request, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	if err != nil && !errors.As(err, &tooLarge) {
 		err = refusal(api.ErrInvalid, "", "the body did not arrive whole")
@@ -158,6 +165,9 @@ func (c *call) decode(into any) error {
 	if t, _, err := mime.ParseMediaType(c.http.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return refusal(api.ErrInvalid, "send it with: Content-Type: application/json", "the body is not marked as JSON")
 	}
+	if err := verbatim(c.body); err != nil {
+		return err
+	}
 	d := json.NewDecoder(bytes.NewReader(c.body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
@@ -174,6 +184,7 @@ func badJSON(err error) error {
 	var p problems
 	var wrongType *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
+	var notBase64 base64.CorruptInputError
 	const unknown = "json: unknown field "
 	switch {
 	case errors.As(err, &wrongType) && wrongType.Field != "":
@@ -182,6 +193,8 @@ func badJSON(err error) error {
 	case strings.HasPrefix(err.Error(), unknown):
 		p.add(shown(strings.Trim(strings.TrimPrefix(err.Error(), unknown), `"`)), "is not a field of this request")
 		return p.err("the body can't be read")
+	case errors.As(err, &notBase64):
+		return refusal(api.ErrInvalid, "", "the body holds a string that is not base64 where one must be")
 	case errors.As(err, &syntax):
 		return refusal(api.ErrInvalid, "", "the body is not valid JSON, at byte %d", syntax.Offset)
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -192,13 +205,19 @@ func badJSON(err error) error {
 
 // jsonType is a Go type in JSON's words.
 func jsonType(t string) string {
-	switch strings.TrimPrefix(t, "*") {
-	case "bool":
+	switch t = strings.TrimPrefix(t, "*"); {
+	case t == "bool":
 		return "boolean"
-	case "int64":
+	case t == "int64":
 		return "whole number"
-	case "[]uint8":
+	case t == "[]uint8":
 		return "string in base64"
+	case t == "[]string":
+		return "list of strings"
+	case strings.HasPrefix(t, "[]"):
+		return "list of objects"
+	case t == "api.Requirement", t == "api.NamedUpdate", t == "api.DeliveryItem":
+		return "JSON object"
 	}
 	return "string"
 }

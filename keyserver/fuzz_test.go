@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/keyserver"
 	"github.com/latchkey/latchkey/keyserver/api"
@@ -59,6 +60,45 @@ func FuzzRequest(f *testing.F) {
 			if status >= 500 || !json.Valid([]byte(answer)) {
 				t.Errorf("%s %s with %q = %d %s; want JSON that takes or refuses it", to[0], to[1], body, status, answer)
 			}
+		}
+	})
+}
+
+// Whatever a body about secrets holds, it is taken or refused, with JSON and the
+// caller's fault, and what stands in the place of a value does not come back.
+func FuzzSecretRequest(f *testing.F) {
+	serve := fuzzed(f)
+	serve("POST", "/api/v2/users/me/secrets", `{"name":"key","env_name":"KEY","value":"x"}`)
+	for _, body := range []string{
+		`{"name":"a","env_name":"A","file_path":"~/a","value":"x","workspaces":["b"],"labels":[]}`,
+		`{"name":"key","enabled":true,"env_name":"","value_base64":"AAE="}`,
+		`{"secrets":[{"secret":"key","env_name":null,"value":""}]}`,
+		`{"format":"env","content":"A='b\nc'\nB=2"}`, `{"format":"json","content":"{\"A\":\"b\"}"}`, `{"format":"yaml","content":"A: |\n b\n"}`,
+		`{"version":1}`, `{"salt":"AA==","hashes":"AAAAAAAAAAAAAAAAAAAAAA=="}`,
+		`{"labels":["x"],"refuse_secrets":false,"requirements":[{"env_name":"A","help":"h"}]}`,
+		`{"value":"\ud83d\udd11\ud800"}`, "{\"value\":\"\xff\"}", `[{}]`,
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, to := range [][2]string{
+			{"POST", "/api/v2/users/me/secrets"}, {"PATCH", "/api/v2/users/me/secrets"}, {"PATCH", "/api/v2/users/me/secrets/key"},
+			{"POST", "/api/v2/users/me/secrets/batch"}, {"POST", "/api/v2/users/me/secrets/key/rollback"}, {"POST", "/api/v2/users/me/secrets/scan"},
+			{"PATCH", "/api/v2/users/me/workspaces/none"}, {"POST", "/api/v2/users/me/workspaces"},
+		} {
+			status, answer := serve(to[0], to[1], body)
+			if status >= 500 || !json.Valid([]byte(answer)) {
+				t.Errorf("%s %s with %q = %d %s; want JSON that takes or refuses it", to[0], to[1], body, status, answer)
+			}
+		}
+		// As a value, any text is taken verbatim or refused, and never shown.
+		value, err := json.Marshal(body)
+		if err != nil || !utf8.ValidString(body) {
+			return
+		}
+		status, answer := serve("PATCH", "/api/v2/users/me/secrets/key", `{"value":`+string(value)+`}`)
+		if status >= 500 || len(body) > 40 && strings.Contains(answer, body) {
+			t.Errorf("the value %q = %d %s; want it taken or refused, and not shown", body, status, answer)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package keyserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -28,7 +29,10 @@ func (s *Server) newHandler() http.Handler {
 		mux.HandleFunc(r.Method+" "+r.Pattern, func(w http.ResponseWriter, req *http.Request) {
 			a := w.(*answer)
 			a.route = &r
-			if err := s.serve(a, req); err != nil {
+			// The request's own context has no end but the caller's: see serveWatch.
+			ctx, cancel := context.WithTimeout(req.Context(), requestTime)
+			defer cancel()
+			if err := s.serve(ctx, a, req); err != nil {
 				a.refuse(err)
 			}
 		})
@@ -47,10 +51,7 @@ func (s *Server) newHandler() http.Handler {
 		begin := time.Now()
 		defer s.logRequest(a, r, begin)
 		defer s.recoverPanic(a)
-		ctx, cancel := context.WithTimeout(r.Context(), requestTime)
-		defer cancel()
-		r = r.WithContext(ctx)
-		if err := s.admit(ctx, a, r); err != nil {
+		if err := s.admit(r.Context(), a, r); err != nil {
 			a.refuse(err)
 			return
 		}
@@ -80,15 +81,14 @@ func (s *Server) admit(ctx context.Context, a *answer, r *http.Request) error {
 // serve is what all routes have in common: it authenticates and authorises,
 // does what the route is for, and has refusals on record before they are
 // answered.
-func (s *Server) serve(a *answer, r *http.Request) error {
-	ctx := r.Context()
+func (s *Server) serve(ctx context.Context, a *answer, r *http.Request) error {
 	c := &call{route: a.route, remote: a.remote, http: r}
 	// Whoever sends slowly must not be taken for who they were at the start: a
 	// token may be revoked while its request is under way.
-	c.body, c.bodyErr = readBody(a, r)
+	c.body, c.bodyErr = readBody(a, r, s.bodyLimit(ctx, a, r))
 	defer clear(c.body)
 	c.at = s.now()
-	if a.route.Pattern == healthPath {
+	if a.route.Access.open() {
 		return a.route.serve(s, ctx, a, c)
 	}
 	var err error
@@ -105,6 +105,11 @@ func (s *Server) serve(a *answer, r *http.Request) error {
 	err = s.authorize(ctx, c)
 	if err == nil {
 		err = a.route.serve(s, ctx, a, c)
+		// Also a change that failed may have been stored. A workspace changes
+		// nothing that it is given.
+		if r.Method != http.MethodGet && !a.route.Access.Workspace {
+			s.hub.wake(c.owner.ID)
+		}
 	}
 	if errors.Is(err, api.ErrUnauthenticated) { // of the store: see Credential
 		return s.refuseLogin(ctx, &loginFailure{refusal(api.ErrUnauthenticated, "try again: the answer will say more",
@@ -119,6 +124,18 @@ func (s *Server) serve(a *answer, r *http.Request) error {
 		}
 	}
 	return err
+}
+
+// bodyLimit bounds the body of a request. Only who has a good token may make the
+// server hold a large one.
+func (s *Server) bodyLimit(ctx context.Context, a *answer, r *http.Request) int64 {
+	limit := cmp.Or(a.route.MaxBody, maxBody)
+	if limit > maxBody {
+		if _, err := s.authenticate(ctx, r); err != nil {
+			return maxBody
+		}
+	}
+	return limit
 }
 
 // recoverPanic answers a panic, which is a bug of ours, and logs where it was.

@@ -92,7 +92,7 @@ func (s *Server) beginHeavy(ctx context.Context) error {
 	case s.heavy <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return refusal(api.ErrUnavailable, "try again in a minute", "the server is busy making keys")
+		return refusal(api.ErrUnavailable, "try again in a minute", "the server is busy")
 	}
 }
 

@@ -2,7 +2,6 @@ package keyserver_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -58,15 +57,31 @@ func newSite(t *testing.T, change func(*keyserver.Config)) *site {
 	if s.Server, err = keyserver.New(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	h := httptest.NewServer(s.Server.Handler())
-	t.Cleanup(h.Close)
-	s.URL = h.URL
+	s.serve(s.Server)
 	token, made, err := s.Server.FirstAdmin(t.Context())
 	if err != nil || !made {
 		t.Fatalf("FirstAdmin in a new store = made %t, %v; want it made", made, err)
 	}
 	s.Admin = s.account(token)
 	return s
+}
+
+// serve makes a server the one that the site's clients speak to.
+func (s *site) serve(server *keyserver.Server) {
+	h := httptest.NewServer(server.Handler())
+	s.Cleanup(func() {
+		server.EndWatches() // Close waits for all requests
+		h.Close()
+	})
+	s.URL = h.URL
+}
+
+// clientOf speaks to another server than the site's.
+func (s *site) clientOf(server *keyserver.Server, token string) *api.Client {
+	s.Helper()
+	defer func(url string) { s.URL = url }(s.URL)
+	s.serve(server)
+	return s.client(token)
 }
 
 // account is whom a session token speaks for.
@@ -177,6 +192,8 @@ func wantError(t *testing.T, doing string, err, kind error, words ...string) {
 	}
 }
 
+func newStore(testing.TB) keyserver.Store { return memstore.New() }
+
 func newMasterKey(t testing.TB) tink.AEAD {
 	t.Helper()
 	key, err := keyserver.CreateMasterKey(filepath.Join(t.TempDir(), "master.key"))
@@ -193,81 +210,6 @@ func toJSON(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-// A brokenStore is a store that can be told to fail, or to change what it reads.
-type brokenStore struct {
-	keyserver.Store
-
-	mu     sync.Mutex
-	check  error                                 // of MasterKeyCheck
-	record error                                 // of Record
-	fetch  error                                 // of RecordFetch
-	stall  bool                                  // Keys waits until its context ends
-	keys   func([]keyserver.Key) []keyserver.Key // what Keys reads
-	user   func(keyserver.User) keyserver.User   // what User reads
-}
-
-func (b *brokenStore) set(f func(*brokenStore)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	f(b)
-}
-
-func (b *brokenStore) MasterKeyCheck(ctx context.Context) ([]byte, error) {
-	b.mu.Lock()
-	err := b.check
-	b.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return b.Store.MasterKeyCheck(ctx)
-}
-
-func (b *brokenStore) Record(ctx context.Context, e keyserver.Event) error {
-	b.mu.Lock()
-	err := b.record
-	b.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return b.Store.Record(ctx, e)
-}
-
-func (b *brokenStore) RecordFetch(ctx context.Context, user keyserver.UserID, name string, generation int64, by keyserver.WorkspaceID, e keyserver.Event) error {
-	b.mu.Lock()
-	err := b.fetch
-	b.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return b.Store.RecordFetch(ctx, user, name, generation, by, e)
-}
-
-func (b *brokenStore) Keys(ctx context.Context, user keyserver.UserID) ([]keyserver.Key, error) {
-	b.mu.Lock()
-	change, stall := b.keys, b.stall
-	b.mu.Unlock()
-	if stall {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	keys, err := b.Store.Keys(ctx, user)
-	if change != nil {
-		keys = change(keys)
-	}
-	return keys, err
-}
-
-func (b *brokenStore) User(ctx context.Context, id keyserver.UserID) (keyserver.User, error) {
-	b.mu.Lock()
-	change := b.user
-	b.mu.Unlock()
-	u, err := b.Store.User(ctx, id)
-	if change != nil {
-		u = change(u)
-	}
-	return u, err
 }
 
 // A clock shows what it is set to.

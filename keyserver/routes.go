@@ -17,6 +17,7 @@ type Route struct {
 	Request  any    // zero value of what the body holds; nil: no body
 	Response any    // zero value of what the answer holds; nil: no body; []byte: not JSON
 	Status   int    // of success
+	MaxBody  int64  // in bytes; 0: maxBody
 
 	serve func(*Server, context.Context, *answer, *call) error
 }
@@ -35,7 +36,7 @@ func Routes() []Route {
 		workspace   = Access{Workspace: true}
 	)
 	const v2 = "/api/v2"
-	const user, work = v2 + "/users/{user}", v2 + "/users/{user}/workspaces"
+	const user, work, secrets = v2 + "/users/{user}", v2 + "/users/{user}/workspaces", v2 + "/users/{user}/secrets"
 	return []Route{
 		route("GET", "/healthz", everyone, 200, "health", "ask whether the server works", (*Server).health),
 
@@ -64,13 +65,41 @@ func Routes() []Route {
 		route("POST", work+"/{workspace}/tokens", provision, 201, "token.create", "make a token for a user's workspace", (*Server).createWorkspaceToken),
 		route("DELETE", work+"/{workspace}/tokens/{token}", provision, 204, "token.revoke", "revoke a token of a user's workspace", (*Server).revokeWorkspaceToken),
 
+		route("GET", work+"/{workspace}", provision, 200, "workspace.show", "see a user's workspace", (*Server).showWorkspace),
+		route("PATCH", work+"/{workspace}", provision, 200, "workspace.update", "change a user's workspace", (*Server).updateWorkspace),
+		route("GET", work+"/{workspace}/check", provision, 200, "workspace.check", "check what a user's workspace needs", (*Server).checkWorkspace),
+
+		route("GET", secrets, self, 200, "secret.list", "list a user's secrets", (*Server).listSecrets),
+		route("POST", secrets, self, 201, "secret.create", "store a secret for a user", (*Server).createSecret).large(),
+		route("PATCH", secrets, self, 200, "secret.update", "change several secrets of a user", (*Server).updateSecrets).large(),
+		route("POST", secrets+"/batch", self, 201, "secret.import", "import secrets for a user", (*Server).importSecrets).large(),
+		route("POST", secrets+"/scan", self, 200, "secret.scan", "look for a user's secrets by hash", (*Server).scanSecrets).large(),
+		route("GET", secrets+"/{secret}", self, 200, "secret.show", "see a user's secret, but not its value", (*Server).showSecret),
+		route("PATCH", secrets+"/{secret}", self, 200, "secret.update", "change a user's secret", (*Server).updateSecret).large(),
+		route("DELETE", secrets+"/{secret}", self, 204, "secret.delete", "delete a user's secret", (*Server).deleteSecret),
+		route("GET", secrets+"/{secret}/versions", self, 200, "secret.versions", "list the versions of a user's secret", (*Server).listSecretVersions),
+		route("POST", secrets+"/{secret}/rollback", self, 200, "secret.rollback", "roll a user's secret back", (*Server).rollbackSecret),
+		route("GET", user+"/deliveries", self, 200, "secret.deliveries", "see what became of a user's secrets", (*Server).listDeliveries),
+		route("GET", v2+"/limits", everyone, 200, "limits", "see the limits of secrets", (*Server).showLimits),
+
 		route("GET", v2+"/workspaceagents/me", workspace, 200, "workspace.show", "see its own workspace", (*Server).showSelf),
 		route("GET", v2+"/workspaceagents/me/keys", workspace, 200, "key.list", "list the public keys to offer", (*Server).listKeys),
 		route("POST", v2+"/workspaceagents/me/keys/fetch", workspace, 200, "key.fetch", "fetch a private key", (*Server).fetchKey),
 		route("GET", v2+"/workspaceagents/me/gitsshkey", workspace, 200, "key.fetch", "fetch a private key", (*Server).fetchPrivateKey),
+		route("POST", v2+"/workspaceagents/me/secrets/fetch", workspace, 200, "secret.fetch", "fetch its secrets", (*Server).fetchSecrets),
+		route("GET", v2+"/workspaceagents/me/secrets", workspace, 200, "secret.fetch", "fetch its secrets", (*Server).showSecrets),
+		route("PUT", v2+"/workspaceagents/me/secrets/status", workspace, 204, "secret.report", "report what became of its secrets", (*Server).reportDelivery),
+		route("POST", v2+"/workspaceagents/me/secrets/scan", workspace, 200, "secret.scan", "look for its secrets by hash", (*Server).scanSecrets).large(),
+		watchRoute(v2+"/workspaceagents/me/watch", workspace, "workspace.watch", "be told of changes"),
 
 		route("GET", v2+"/audit", audit, 200, "audit.list", "read the audit log", (*Server).listAudit),
 	}
+}
+
+// large is a route whose body holds values.
+func (r Route) large() Route {
+	r.MaxBody = maxValueBody
+	return r
 }
 
 // none is the request or the response of a route that has no such body.

@@ -109,6 +109,31 @@ func (d dataKey) openKey(k Key) (plaintext, error) {
 	return newPlaintext(der), nil
 }
 
+// sealSecret seals one version of the value of a secret.
+func (d dataKey) sealSecret(v SecretValue, value plaintext) ([]byte, error) {
+	sealed, err := d.aead.Encrypt(value.reveal(), secretData(d.user, v))
+	if err != nil {
+		return nil, fmt.Errorf("sealing secret %s, version %d: %w", v.Secret, v.Version, err)
+	}
+	return sealed, nil
+}
+
+// openSecret opens what sealSecret sealed for the same user, secret and version.
+func (d dataKey) openSecret(v SecretValue) (plaintext, error) {
+	value, err := d.aead.Decrypt(v.Sealed, secretData(d.user, v))
+	if err != nil {
+		return plaintext{}, fmt.Errorf("secret %s, version %d, of user %s: %w", v.Secret, v.Version, d.user, errSeal)
+	}
+	if value == nil {
+		value = []byte{} // empty, which is a value
+	}
+	return newPlaintext(value), nil
+}
+
+func secretData(user UserID, v SecretValue) []byte {
+	return associatedData("secret", string(user), string(v.Secret), strconv.FormatInt(v.Version, 10))
+}
+
 func dataKeyData(user UserID) []byte { return associatedData("data key", string(user)) }
 
 func privateKeyData(user UserID, name string, generation int64) []byte {

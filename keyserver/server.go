@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -26,23 +27,35 @@ type Config struct {
 	// from which plain HTTP is accepted off loopback.
 	TrustedProxies []netip.Prefix
 
+	// Limits are those of each user's secrets; 0 stands for the default, see
+	// [DefaultLimits] and [CheckLimits].
+	Limits api.Limits
+
+	// ReservedEnv are environment variables, or with a trailing * beginnings of
+	// them, that no secret may have beside those of [api.CheckEnvName].
+	ReservedEnv []string
+
 	Log *slog.Logger     // default: nothing is logged
 	Now func() time.Time // default: time.Now
 }
 
-// A Server makes and holds the keys of users: it checks, names, seals,
+// A Server makes and holds the keys and the secrets of users: it checks, names, seals,
 // authorises and audits over a [Store]. It starts no goroutine of its own and
 // is safe for concurrent use.
 type Server struct {
-	store     Store
-	sealer    sealer
-	algorithm api.Algorithm
-	proxies   []netip.Prefix
-	log       *slog.Logger
-	clock     func() time.Time
-	handler   http.Handler
-	failures  *failures
-	heavy     chan struct{} // holds one element for each computation of seconds
+	store       Store
+	sealer      sealer
+	algorithm   api.Algorithm
+	proxies     []netip.Prefix
+	limits      api.Limits
+	reservedEnv []string
+	log         *slog.Logger
+	clock       func() time.Time
+	handler     http.Handler
+	failures    *failures
+	heavy       chan struct{} // holds one element for each computation of seconds
+	writers     *userLocks    // of secrets
+	hub         *hub
 }
 
 // New returns a server over c.Store. A store that is new is bound to
@@ -50,14 +63,17 @@ type Server struct {
 // [api.Error] whose detail says what to do, and nothing is changed in it.
 func New(ctx context.Context, c Config) (*Server, error) {
 	s := &Server{
-		store:     c.Store,
-		sealer:    sealer{c.MasterKey},
-		algorithm: c.KeyAlgorithm,
-		proxies:   c.TrustedProxies,
-		log:       c.Log,
-		clock:     c.Now,
-		failures:  newFailures(),
-		heavy:     make(chan struct{}, heavyAtOnce),
+		store:       c.Store,
+		sealer:      sealer{c.MasterKey},
+		algorithm:   c.KeyAlgorithm,
+		proxies:     c.TrustedProxies,
+		reservedEnv: slices.Clone(c.ReservedEnv),
+		log:         c.Log,
+		clock:       c.Now,
+		failures:    newFailures(),
+		heavy:       make(chan struct{}, heavyAtOnce),
+		writers:     newUserLocks(),
+		hub:         newHub(),
 	}
 	if s.store == nil || c.MasterKey == nil {
 		return nil, errors.New("key server: Config has no Store or no MasterKey")
@@ -67,6 +83,15 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if !knownAlgorithm(s.algorithm) {
 		return nil, fmt.Errorf("key server: unknown key algorithm %q: %w", s.algorithm, api.ErrInvalid)
+	}
+	var err error
+	if s.limits, err = CheckLimits(c.Limits); err != nil {
+		return nil, fmt.Errorf("key server: %w", err)
+	}
+	for _, pattern := range c.ReservedEnv {
+		if err := CheckReserved(pattern); err != nil {
+			return nil, fmt.Errorf("key server: %w", err)
+		}
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -49,6 +49,21 @@ func (s *lateStore) CreateToken(ctx context.Context, t keyserver.Token, e keyser
 	return s.Store.CreateToken(ctx, t, e)
 }
 
+func (s *lateStore) CurrentValues(ctx context.Context, u keyserver.UserID) ([]keyserver.Secret, []keyserver.SecretValue, int64, error) {
+	s.late()
+	return s.Store.CurrentValues(ctx, u)
+}
+
+func (s *lateStore) ChangeSecrets(ctx context.Context, u keyserver.UserID, revision int64, change keyserver.SecretChange, e keyserver.Event) error {
+	s.late()
+	return s.Store.ChangeSecrets(ctx, u, revision, change, e)
+}
+
+func (s *lateStore) ReportDelivery(ctx context.Context, d keyserver.Delivery, e keyserver.Event) error {
+	s.late()
+	return s.Store.ReportDelivery(ctx, d, e)
+}
+
 func (s *lateStore) CreateUser(ctx context.Context, u keyserver.User, k keyserver.Key, t keyserver.Token, e keyserver.Event) error {
 	s.late()
 	return s.Store.CreateUser(ctx, u, k, t, e)
@@ -70,6 +85,21 @@ func TestRevokedWhileUnderWay(t *testing.T) {
 		{"a revoked workspace token", "GET", "/workspaceagents/me/gitsshkey", "", func(a *account) (string, func() error) {
 			_, w := s.newWorkspace(a, "box")
 			return w.Token.Token, func() error { return a.RevokeWorkspaceToken(t.Context(), api.Me, "box", w.Token.ID) }
+		}},
+		{"a revoked workspace token for secrets", "GET", "/workspaceagents/me/secrets", "", func(a *account) (string, func() error) {
+			_, w := s.newWorkspace(a, "box")
+			return w.Token.Token, func() error { return a.RevokeWorkspaceToken(t.Context(), api.Me, "box", w.Token.ID) }
+		}},
+		{"a deleted workspace for secrets", "GET", "/workspaceagents/me/secrets", "", func(a *account) (string, func() error) {
+			_, w := s.newWorkspace(a, "box")
+			return w.Token.Token, func() error { return a.DeleteWorkspace(t.Context(), api.Me, "box") }
+		}},
+		{"a deleted workspace with a report", "PUT", "/workspaceagents/me/secrets/status", `{"revision":1,"items":[]}`, func(a *account) (string, func() error) {
+			_, w := s.newWorkspace(a, "box")
+			return w.Token.Token, func() error { return a.DeleteWorkspace(t.Context(), api.Me, "box") }
+		}},
+		{"a revoked session token for a secret", "POST", "/users/me/secrets", `{"name":"key","env_name":"KEY","value":"x"}`, func(a *account) (string, func() error) {
+			return a.Token, func() error { return a.RevokeToken(t.Context(), api.Me, "current") }
 		}},
 		{"a deleted workspace", "GET", "/workspaceagents/me/gitsshkey", "", func(a *account) (string, func() error) {
 			_, w := s.newWorkspace(a, "box")

@@ -26,7 +26,19 @@ func wireKey(owner User, k Key) api.Key {
 }
 
 func wireWorkspace(w Workspace) api.Workspace {
-	return api.Workspace{ID: string(w.ID), UserID: string(w.UserID), Name: w.Name, CreatedAt: w.CreatedAt}
+	return api.Workspace{
+		ID: string(w.ID), UserID: string(w.UserID), Name: w.Name, CreatedAt: w.CreatedAt,
+		Labels: listed(w.Labels), RefuseSecrets: w.RefuseSecrets, Requirements: listed(w.Requirements),
+	}
+}
+
+func wireSecret(sec Secret) api.Secret {
+	return api.Secret{
+		ID: string(sec.ID), Name: sec.Name, Description: sec.Description,
+		EnvName: sec.EnvName, FilePath: sec.FilePath, Enabled: sec.Enabled,
+		Workspaces: listed(sec.Workspaces), Labels: listed(sec.Labels),
+		Version: sec.Version, Size: sec.Size, CreatedAt: sec.CreatedAt, UpdatedAt: sec.UpdatedAt,
+	}
 }
 
 func wireToken(t Token) api.TokenInfo {
@@ -45,6 +57,9 @@ func wireAll[S, W any](stored []S, wire func(S) W) []W {
 	}
 	return out
 }
+
+// listed is list, and not nil, so that an empty one is [] in JSON.
+func listed[T any](list []T) []T { return append([]T{}, list...) }
 
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {

@@ -14,16 +14,24 @@ func (s *Server) createWorkspace(ctx context.Context, c *call, in api.CreateWork
 	var p problems
 	p.name("name", in.Name)
 	p.seconds("expires_in_seconds", in.ExpiresInSeconds, maxExpiry)
+	p.names("labels", in.Labels)
+	s.requirements(&p, "requirements", in.Requirements)
 	if err := p.err("the workspace can't be made"); err != nil {
 		return api.CreatedWorkspace{}, err
 	}
 	if c.owner.Disabled {
 		return api.CreatedWorkspace{}, disabled(c.owner)
 	}
-	w := Workspace{ID: WorkspaceID(newID()), UserID: c.owner.ID, Name: in.Name, CreatedAt: c.at}
+	w := Workspace{
+		ID: WorkspaceID(newID()), UserID: c.owner.ID, Name: in.Name, Version: 1, CreatedAt: c.at,
+		Labels: in.Labels, RefuseSecrets: in.RefuseSecrets, Requirements: in.Requirements,
+	}
 	text, t := newToken(api.WorkspaceToken, c.owner.ID, w.ID, "made with the workspace", c.at, time.Duration(in.ExpiresInSeconds)*time.Second)
 	e := c.event(c.owner.Name + "/" + w.Name)
 	e.Detail = "with token " + string(t.ID)
+	if len(w.Labels)+len(w.Requirements) > 0 || w.RefuseSecrets {
+		e.Detail += "; " + workspaceDetail(w)
+	}
 	switch err := s.store.CreateWorkspace(ctx, w, t, e); {
 	case errors.Is(err, api.ErrConflict):
 		return api.CreatedWorkspace{}, taken("name", "%s has a workspace %s already", c.owner.Name, w.Name)

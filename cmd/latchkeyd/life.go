@@ -50,6 +50,7 @@ func newLife(server *keyserver.Server, c *certificate, log *slog.Logger) *life {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          stdlog.New(httpLog{log}, "", 0),
 	}
+	l.http.RegisterOnShutdown(server.EndWatches)
 	if c != nil {
 		l.http.TLSConfig = serverTLS(c)
 	}

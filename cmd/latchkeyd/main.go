@@ -1,5 +1,5 @@
 // Latchkeyd is the key server: it makes and holds the SSH key pairs of users,
-// and gives them to their workspaces.
+// holds their secrets, and gives both to their workspaces.
 package main
 
 import (

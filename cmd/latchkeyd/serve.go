@@ -24,7 +24,7 @@ import (
 func (p *program) serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
-		Usage: "serve keys",
+		Usage: "serve keys and secrets",
 		Description: `Needs no configuration: it keeps everything in the data directory, which it
 makes, and listens on ` + defaultListen + `. Its first start makes the first admin and
 prints, this once, the line with which to log in. The log goes to stderr.
@@ -35,7 +35,7 @@ prints, this once, the line with which to log in. The log goes to stderr.
 
 One SIGTERM or SIGINT finishes the requests under way and ends; a second one
 ends at once.`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			dataFlag(),
 			masterKeyFlag(),
 			&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "listen on `HOST:PORT`; else on " + defaultListen},
@@ -47,7 +47,7 @@ ends at once.`,
 			&cli.StringFlag{Name: "log", Value: "text", Usage: "log in `FORMAT`: text or json; else text"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each request"},
 			&cli.BoolFlag{Name: "dev", Usage: "for trying things: keep everything in memory only, sealed under a key that is thrown away"},
-		},
+		}, limitFlags()...),
 		Action: p.serve,
 	}
 }
@@ -73,6 +73,10 @@ func (p *program) serve(c *cli.Context) (err error) {
 	if !slices.Contains([]api.Algorithm{api.Ed25519, api.ECDSA, api.RSA}, algorithm) {
 		return usagef("flag --key-algorithm: %q: want %s, %s or %s", algorithm, api.Ed25519, api.ECDSA, api.RSA)
 	}
+	limits, err := limitsOf(c)
+	if err != nil {
+		return err
+	}
 	listener := listener{address: c.String("listen"), url: strings.TrimRight(c.String("url"), "/"), proxied: len(proxies) > 0}
 	if err := listener.loadCertificate(c.Path("tls-cert"), c.Path("tls-key"), log); err != nil {
 		return err
@@ -84,7 +88,10 @@ func (p *program) serve(c *cli.Context) (err error) {
 		log.Warn("not hardened", "gap", gap)
 	}
 
-	config := keyserver.Config{KeyAlgorithm: algorithm, TrustedProxies: proxies, Log: log}
+	config := keyserver.Config{
+		KeyAlgorithm: algorithm, TrustedProxies: proxies, Log: log,
+		Limits: limits, ReservedEnv: c.StringSlice("reserve-env"),
+	}
 	place, err := p.openPlace(c, &config, log)
 	if err != nil {
 		return err
