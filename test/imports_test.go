@@ -16,7 +16,7 @@ const module = "github.com/latchkey/latchkey"
 // Imports point one way: programs, then what they are made of, then leaves.
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":       {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
-	"cmd/latchkey":        {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden"},
+	"cmd/latchkey":        {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask"},
 	"workspace":           {"sshagent", "keyserver/api", "internal/harden"},
 	"memstore":            {"keyserver", "keyserver/api"},
 	"sqlstore":            {"keyserver", "keyserver/api"},
@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"sshagent":        {},
 	"gitssh":          {},
 	"internal/harden": {},
+	"internal/mask":   {},
 
 	// The harness runs the programs; none of this is shipped.
 	"test":         {},
