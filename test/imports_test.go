@@ -15,14 +15,15 @@ const module = "github.com/latchkey/latchkey"
 // mayImport says which packages of ours a package may import, tests aside.
 // Imports point one way: programs, then what they are made of, then leaves.
 var mayImport = map[string][]string{
-	"cmd/latchkeyd":       {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
-	"cmd/latchkey":        {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask"},
-	"workspace":           {"sshagent", "keyserver/api", "internal/harden"},
-	"memstore":            {"keyserver", "keyserver/api"},
-	"sqlstore":            {"keyserver", "keyserver/api"},
-	"keyserver/storetest": {"keyserver", "keyserver/api"},
-	"keyserver":           {"keyserver/api", "keyserver/importfile"},
-	"keyserver/api":       {},
+	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
+	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask"},
+	"workspace":            {"workspace/secretfile", "sshagent", "keyserver/api", "internal/harden", "internal/mask"},
+	"workspace/secretfile": {"keyserver/api"},
+	"memstore":             {"keyserver", "keyserver/api"},
+	"sqlstore":             {"keyserver", "keyserver/api"},
+	"keyserver/storetest":  {"keyserver", "keyserver/api"},
+	"keyserver":            {"keyserver/api", "keyserver/importfile"},
+	"keyserver/api":        {},
 	// A leaf: the CLI and the server read the same files, by the same rules.
 	"keyserver/importfile": {},
 
