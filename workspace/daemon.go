@@ -30,28 +30,38 @@ type Config struct {
 	Version  string        // of this program, for the status
 	Log      *slog.Logger  // nil: no log
 	Ready    func(agentSocket string)
+
+	NoSecrets     bool          // take no user secrets
+	Home          string        // what "~" stands for in the path of a secret's file; "": there is none
+	StateDir      string        // of the journal of files; "": the runtime directory
+	FilesInMemory bool          // the files of secrets are links to a tmpfs
+	SecretCache   time.Duration // how old cached secrets may be with which a daemon starts; 0: none are cached
+	Credentials   *Credentials  // with which Client speaks: the cache is encrypted with the token
 }
 
-// A Daemon is the workspace daemon: an ssh-agent on one socket, its status on
-// another.
+// A Daemon is the workspace daemon: an ssh-agent on one socket, its status and
+// the user's secrets on another.
 type Daemon struct {
 	config  Config
 	log     *slog.Logger
 	source  *Source
 	agent   *sshagent.Server
 	started time.Time
+	ending  chan struct{} // closed when Run stops
+
+	secrets *secretSync // nil: takes none; set by Run
 }
 
 // NewDaemon returns a Daemon; Run starts it.
 func NewDaemon(c Config) *Daemon {
-	d := &Daemon{config: c, log: c.Log, started: time.Now()}
+	d := &Daemon{config: c, log: c.Log, started: time.Now(), ending: make(chan struct{})}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	d.source = NewSource(c.Client, d.log)
 	d.agent = &sshagent.Server{Source: d.source, Idle: c.Idle, Log: d.log}
 	// A workspace that the server has refused keeps nothing of what it had.
-	d.source.refused = d.agent.Forget
+	d.source.refused = func(error) { d.agent.Forget() }
 	return d
 }
 
@@ -61,7 +71,8 @@ func (d *Daemon) Forget() { d.agent.Forget() }
 // Run serves until ctx ends. It fails if another daemon lives, if the directory
 // cannot be trusted, and if the server refuses the token; a server that is away
 // is no failure, for a workspace must start without it. On return all private
-// keys are wiped and the sockets are gone.
+// keys are wiped, the files of secrets are removed, and the sockets are gone. Run
+// may be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	if err := MakeRuntimeDir(d.config.Dir); err != nil {
 		return err
@@ -77,14 +88,44 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	defer control.Close()
 	d.agent.Upstreams = d.upstreams()
-	if err := d.meetServer(ctx); err != nil {
+	// Files and the cache belong to whoever has the sockets.
+	closeSecrets, err := d.openSecrets()
+	if err != nil {
 		return err
 	}
+	defer closeSecrets()
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	following := d.followSecrets(ctx)
+	defer following()
+	return d.serve(ctx, agent, control, following)
+}
+
+// begin meets the server and delivers secrets for the first time.
+func (d *Daemon) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err := d.meetServer(ctx)
+	if d.secrets == nil {
+		return err
+	}
+	if err != nil {
+		d.secrets.drop(err)
+		return err
+	}
+	d.secrets.start(ctx)
+	return nil
+}
+
+// serve serves both sockets until ctx ends or one of them fails.
+func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stopSecrets func()) (err error) {
 	status := &http.Server{
 		Handler:           d.control(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+		ConnContext:       withScanner,
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- d.agent.Serve(agent) }()
@@ -101,6 +142,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
+	close(d.ending)
+	// First of all, for it is what must not be left undone.
+	stopSecrets()
 	errs := []error{serveError(err), d.agent.Shutdown(stopping), status.Shutdown(stopping)}
 	for range running {
 		errs = append(errs, serveError(<-ended))
@@ -111,8 +155,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // meetServer asks whom the token speaks for, and which keys there are to offer.
 func (d *Daemon) meetServer(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	self, err := d.config.Client.Self(ctx)
 	var keys []sshagent.Key
 	if err == nil {

@@ -33,6 +33,7 @@ type testServer struct {
 	lists   int
 	fetches int
 	send    func(fetch api.FetchKeyRequest, der []byte) ([]byte, error) // nil: seal der
+	secrets *secretsServer                                              // nil: it is an older server, without secrets
 }
 
 type testKey struct {
@@ -168,6 +169,9 @@ func serveTLS(t *testing.T, s *testServer) (url, ca string) {
 		sealed, err := s.FetchKey(r.Context(), request)
 		respond(w, sealed, err)
 	})
+	if s.secrets != nil {
+		s.secrets.routes(t, mux)
+	}
 	h := httptest.NewTLSServer(mux)
 	t.Cleanup(h.Close)
 	return h.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw}))

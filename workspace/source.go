@@ -37,7 +37,7 @@ type Source struct {
 	server keyServer
 	log    *slog.Logger
 
-	refused func() // if not nil, called when the server refuses the workspace
+	refused func(error) // if not nil, called when the server refuses the workspace
 
 	lists singleflight.Group
 	held  atomic.Int64
@@ -190,9 +190,17 @@ func (s *Source) note(err error) error {
 	}
 	s.mu.Unlock()
 	if isRefusal(err) && s.refused != nil {
-		s.refused()
+		s.refused(err)
 	}
 	return err
+}
+
+// refuse offers nothing any more, as the server has said elsewhere that the
+// workspace is refused.
+func (s *Source) refuse(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err, s.known = err, nil
 }
 
 // isRefusal reports whether the server has said that the workspace may not have

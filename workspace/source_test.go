@@ -120,7 +120,7 @@ func TestKeysWhileTheServerIsAway(t *testing.T) {
 				server := &testServer{keys: []testKey{newEd25519(t)}}
 				s := newSource(server, nil)
 				refusals := 0
-				s.refused = func() { refusals++ }
+				s.refused = func(error) { refusals++ }
 				mustKeys(t, s)
 				server.become(func() {
 					server.err = tt.err
@@ -195,7 +195,7 @@ func TestSignerRefusesWhatTheServerSends(t *testing.T) {
 func TestSignerOfAKeyThatIsGone(t *testing.T) {
 	s := newSource(&testServer{}, nil)
 	refused := false
-	s.refused = func() { refused = true }
+	s.refused = func(error) { refused = true }
 	if _, err := s.Signer(t.Context(), newEd25519(t).public); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("Signer: %v; want ErrNotFound", err)
 	}
@@ -208,7 +208,7 @@ func TestSourceTellsOfRefusedFetch(t *testing.T) {
 	key := newEd25519(t)
 	s := newSource(&testServer{keys: []testKey{key}, err: api.ErrUnauthenticated}, nil)
 	refused := false
-	s.refused = func() { refused = true }
+	s.refused = func(error) { refused = true }
 	if _, err := s.Signer(t.Context(), key.public); !errors.Is(err, api.ErrUnauthenticated) {
 		t.Errorf("Signer: %v; want ErrUnauthenticated", err)
 	}

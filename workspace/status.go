@@ -5,10 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"syscall"
@@ -17,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey/latchkey/internal/harden"
+	"github.com/latchkey/latchkey/keyserver/api"
 )
 
 // A State is what a workspace daemon says of itself.
@@ -33,6 +31,8 @@ type State struct {
 	Held        int        `json:"held"` // private keys in memory now
 	IdleSeconds float64    `json:"idle_seconds"`
 
+	Secrets StateSecrets `json:"secrets"`
+
 	// Process is what protects the daemon's memory, and what does not.
 	Process harden.Report `json:"process"`
 }
@@ -46,36 +46,18 @@ type StateKey struct {
 
 const (
 	probeTimeout = 3 * time.Second // for the server, while a status is asked for
-	maxState     = 1 << 20         // bytes of an answer
+	maxState     = 8 << 20         // bytes of an answer: secrets have long paths
 )
 
 // Status asks the daemon of a runtime directory for its state. The error is
 // fs.ErrNotExist or syscall.ECONNREFUSED if none runs there.
-func Status(ctx context.Context, dir string) (State, error) {
-	var s State
-	if err := CheckRuntimeDir(dir); err != nil {
-		return s, fmt.Errorf("asking the workspace daemon: %w", err)
-	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", ControlSocket(dir))
-	}}
-	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon/status", nil)
+func Status(ctx context.Context, dir string) (s State, err error) {
+	c, err := dialControl(dir)
 	if err != nil {
-		return s, fmt.Errorf("asking the workspace daemon: %w", err)
+		return s, err
 	}
-	answer, err := transport.RoundTrip(request)
-	if err != nil {
-		return s, fmt.Errorf("asking the workspace daemon: %w", err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("asking the workspace daemon: it answered %s", answer.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxState)).Decode(&s); err != nil {
-		return s, fmt.Errorf("asking the workspace daemon: %w", err)
-	}
-	return s, nil
+	defer c.close()
+	return s, c.ask(ctx, "GET", "/status", nil, maxState, &s)
 }
 
 // NotRunning reports whether an error of [Status] says that no daemon runs.
@@ -88,6 +70,10 @@ func (d *Daemon) control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { d.tell(w, d.state(r.Context())) })
 	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.lastOffer()) })
+	mux.HandleFunc("GET /secrets", d.serveSecrets)
+	mux.HandleFunc("GET /secrets/wait", d.serveWait)
+	mux.HandleFunc("POST /scan", d.serveScan)
+	mux.HandleFunc("POST /scan/hashes", d.serveScanHashes)
 	return mux
 }
 
@@ -109,7 +95,12 @@ func (d *Daemon) state(ctx context.Context) State {
 		Keys:        []StateKey{},
 		Held:        d.source.Held(),
 		IdleSeconds: d.config.Idle.Seconds(),
+		Secrets:     StateSecrets{Off: true, Items: []api.DeliveryItem{}, Missing: []api.Requirement{}, Notice: noticeOff},
 		Process:     d.config.Process,
+	}
+	if d.secrets != nil {
+		s.Secrets = d.secrets.summary()
+		s.Secrets.FilesInMemory = d.config.FilesInMemory
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

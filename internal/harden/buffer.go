@@ -9,8 +9,10 @@ const (
 	unlocked    = "unlocked"     // may be swapped
 )
 
-// maxBuffer bounds a Buffer: a key of any kind is a few KiB, and locked memory is scarce.
-const maxBuffer = 1 << 20
+// maxBuffer bounds a Buffer, for locked memory is scarce. A key of any kind is a
+// few KiB; all secrets of a user are 4 MiB at most, unless the server is set to
+// allow more. 8 MiB is what Linux lets a process lock by default (since 5.16).
+const maxBuffer = 8 << 20
 
 // A Buffer is memory outside the Go heap for one secret. It stays until Close;
 // no finalizer takes it back.
@@ -22,7 +24,7 @@ type Buffer struct {
 	free   func(pages []byte) error
 }
 
-// NewBuffer returns a Buffer of a size in bytes, from 1 to 1 MiB, all zero. If
+// NewBuffer returns a Buffer of a size in bytes, from 1 to 8 MiB, all zero. If
 // no locked memory is to be had it uses what there is: Process reports it.
 func NewBuffer(size int) (*Buffer, error) { return newBuffer(size, true) }
 

@@ -1,0 +1,170 @@
+package workspace
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/workspace/secretfile"
+)
+
+// StateDir is the directory of what a workspace's daemons must know of earlier
+// ones: $XDG_STATE_HOME/latchkey, else ~/.local/state/latchkey; "" without a
+// home directory. It makes nothing.
+func StateDir(getenv func(string) string) string {
+	// The XDG base directory specification wants relative paths ignored.
+	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "latchkey")
+	}
+	if home := HomeDir(getenv); home != "" {
+		return filepath.Join(home, ".local", "state", "latchkey")
+	}
+	return ""
+}
+
+// HomeDir is $HOME, or "" if that is not set or is no directory: many services
+// run without one.
+func HomeDir(getenv func(string) string) string {
+	home := getenv("HOME")
+	if !filepath.IsAbs(home) {
+		return ""
+	}
+	if info, err := os.Stat(home); err != nil || !info.IsDir() {
+		return ""
+	}
+	return filepath.Clean(home)
+}
+
+// Environ is an environment for what the daemon starts: base with the user's
+// secrets, see the function [Environ].
+func (d *Daemon) Environ(base []string) []string {
+	if d.secrets == nil {
+		return Environ(base, nil)
+	}
+	state, _ := d.secrets.state()
+	defer state.wipe()
+	return Environ(base, state.Variables)
+}
+
+// openSecrets makes ready what keeps secrets. A daemon that takes none removes
+// what one before it has left.
+func (d *Daemon) openSecrets() (closeFiles func(), err error) {
+	c := d.config
+	stateDir := c.StateDir
+	if stateDir == "" {
+		stateDir = c.Dir
+	}
+	fileConfig := secretfile.Config{Home: c.Home, StateDir: stateDir, Forbidden: []string{c.Dir}, Log: d.log}
+	if c.FilesInMemory {
+		if fileConfig.MemoryDir, err = memoryDir(c.Dir); err != nil {
+			return nil, err
+		}
+	}
+	age := c.SecretCache
+	if c.NoSecrets {
+		age = 0
+	}
+	cache, err := newSecretCache(c.Dir, age, c.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	files := &lateFiles{config: fileConfig}
+	closeFiles = func() {
+		if err := files.close(); err != nil {
+			d.log.Warn("the journal of the files of secrets was not closed", "err", err)
+		}
+	}
+	s := newSecretSync(c.Client, files, c.Home, d.log)
+	if c.NoSecrets {
+		s.removeFiles()
+		return closeFiles, nil
+	}
+	s.cache = cache
+	s.refused = func(err error) {
+		d.source.refuse(err)
+		d.agent.Forget()
+	}
+	d.source.refused = func(err error) {
+		d.agent.Forget()
+		s.refuse(err)
+	}
+	d.secrets = s
+	return closeFiles, nil
+}
+
+// memoryDir is where the files of secrets lie that shall not be on a disk: in
+// the runtime directory, if that is in memory, else in /dev/shm.
+func memoryDir(runtimeDir string) (string, error) {
+	for _, dir := range []struct{ on, path string }{
+		{runtimeDir, filepath.Join(runtimeDir, "files")},
+		{"/dev/shm", "/dev/shm/latchkey-" + strconv.Itoa(os.Geteuid())},
+	} {
+		if ok, err := isInMemory(dir.on); err == nil && ok {
+			return dir.path, nil
+		}
+	}
+	return "", &Problem{fmt.Errorf("--files-in-memory: neither the runtime directory %s nor /dev/shm is in memory (tmpfs)", runtimeDir),
+		"name one that is by LATCHKEY_RUNTIME_DIR, or leave --files-in-memory out"}
+}
+
+// followSecrets follows the server until ctx ends or stop is called, which
+// removes the files of secrets. It may be called twice.
+func (d *Daemon) followSecrets(ctx context.Context) (stop func()) {
+	if d.secrets == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { d.secrets.run(ctx) })
+	return sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+		d.secrets.stop()
+	})
+}
+
+// lateFiles writes the files of secrets once they can be written. A read-only
+// home directory, or another daemon of the same one, is no reason to have no
+// keys; what it is, the states of the secrets say.
+type lateFiles struct {
+	config secretfile.Config
+	files  *secretfile.Files // nil: could not be opened yet
+}
+
+func (l *lateFiles) open() (err error) {
+	if l.files == nil {
+		l.files, err = secretfile.Open(l.config)
+	}
+	return err
+}
+
+func (l *lateFiles) Deliver(files []secretfile.File) []secretfile.Result {
+	err := l.open()
+	if err == nil {
+		return l.files.Deliver(files)
+	}
+	results := make([]secretfile.Result, 0, len(files))
+	for _, f := range files {
+		results = append(results, secretfile.Result{Secret: f.Secret, Path: f.Path, Version: f.Version, State: api.Failed, Detail: err.Error()})
+	}
+	return results
+}
+
+func (l *lateFiles) Remove() []secretfile.Result {
+	if err := l.open(); err != nil {
+		l.config.Log.Warn("files of secrets cannot be removed", "err", err)
+		return nil
+	}
+	return l.files.Remove()
+}
+
+func (l *lateFiles) close() error {
+	if l.files == nil {
+		return nil
+	}
+	return l.files.Close()
+}

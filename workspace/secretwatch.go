@@ -1,0 +1,132 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+const (
+	watchLeast = 200 * time.Millisecond // before the first try to reach the server again
+	watchMost  = 30 * time.Second       // before any later one
+	pollEvery  = 30 * time.Second       // a server that can't be watched
+
+	// A watch that lasted this long had begun well: the next wait is short again.
+	watchedWell = 5 * time.Second
+)
+
+// errStopped is why a workspace is refused that the server has stopped.
+var errStopped = &api.Error{Kind: api.ErrUnauthenticated, Message: "the server has ended this workspace, or its token"}
+
+// A link is what is known of the connection to the server.
+type link struct {
+	watched time.Time // since when the server is watched; zero: it is not
+	away    time.Time // since when it did not answer; zero: it does
+	polled  bool      // it can't be watched, and is asked from time to time
+	behind  bool      // a request for the secrets is due, whatever their revision is
+	refusal error     // it has refused the workspace; nil: it has not, or takes it again
+	err     error     // why it is away
+}
+
+// watch follows what the server tells, until ctx ends.
+func (s *secretSync) watch(ctx context.Context) {
+	for tries := 0; ; tries++ {
+		began := time.Now()
+		err := s.server.Watch(ctx, s.revision(), s.told)
+		if ctx.Err() != nil {
+			return
+		}
+		s.setLink(func(l *link) { l.watched = time.Time{} })
+		wait := backoff(tries, watchLeast, watchMost)
+		switch {
+		case errors.Is(err, errStopped), isRefusal(err):
+			s.refuse(err)
+		case errors.Is(err, api.ErrNotFound):
+			s.setLink(func(l *link) { l.polled = true })
+			s.ask()
+			wait = pollEvery
+		default:
+			s.lost(err)
+			if time.Since(began) >= watchedWell {
+				tries = 0
+				wait = backoff(0, watchLeast, watchMost)
+			}
+		}
+		if !pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// told hears what the server tells.
+func (s *secretSync) told(e api.WatchEvent) error {
+	switch e.Kind {
+	case api.WatchStopped:
+		return errStopped
+	case api.WatchChanged:
+		// Also one that is lower: the server was restored from a backup.
+		if e.Revision != s.revision() {
+			s.ask()
+		}
+	default:
+		if s.connected() {
+			s.ask()
+		}
+	}
+	return nil
+}
+
+// revision is the one that is delivered, 0 if none is.
+func (s *secretSync) revision() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return 0
+	}
+	return s.current.revision
+}
+
+// connected notes that the server is watched, and reports whether it must be
+// asked all the same: it tells by itself what has changed since a revision.
+func (s *secretSync) connected() (ask bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link.watched, s.link.polled = time.Now(), false
+	if !s.link.behind {
+		s.link.away, s.link.err = time.Time{}, nil
+	}
+	return s.link.behind
+}
+
+func (s *secretSync) setLink(change func(*link)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.link)
+}
+
+// reached notes that the server has answered.
+func (s *secretSync) reached() {
+	s.mu.Lock()
+	away, err := s.link.away, s.link.err
+	s.link.away, s.link.err, s.link.refusal, s.link.behind = time.Time{}, nil, nil, false
+	s.mu.Unlock()
+	if err != nil {
+		s.log.Info("the server answers", "away_since", away)
+	}
+}
+
+// lost notes that the server has not.
+func (s *secretSync) lost(err error) {
+	s.mu.Lock()
+	first := s.link.away.IsZero() || s.link.err == nil
+	if s.link.away.IsZero() {
+		s.link.away = time.Now()
+	}
+	s.link.err = err
+	s.mu.Unlock()
+	if first {
+		s.log.Warn("the server is away: secrets stay as they are", "err", err)
+	}
+}
