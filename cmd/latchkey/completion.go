@@ -113,23 +113,26 @@ func (p *program) allCandidates(ctx context.Context, before []string, typed stri
 	if cmd.SkipFlagParsing {
 		return []candidate{{filesCandidate, ""}}
 	}
-	arguments, pending, flagsEnd := scan(cmd, before)
+	arguments, pending, flagsEnd := countArguments(cmd, before)
 	switch {
 	case pending != nil:
 		return p.flagValueCandidates(ctx, pending, path)
 	case strings.HasPrefix(typed, "-") && !flagsEnd:
 		return flagCandidates(cmd)
 	}
-	wanted := strings.Fields(cmd.ArgsUsage)
+	wanted := strings.Fields(strings.TrimPrefix(cmd.ArgsUsage, "-- "))
+	if n := len(wanted); n > 0 && strings.Contains(wanted[n-1], "...") {
+		arguments = min(arguments, n-1)
+	}
 	if arguments >= len(wanted) {
 		return nil
 	}
 	return p.valueCandidates(ctx, strings.Trim(wanted[arguments], "[]."), path)
 }
 
-// scan counts the arguments before the word to complete, and finds the flag
+// countArguments counts the arguments before the word to complete, and finds the flag
 // whose value it is, if any.
-func scan(cmd *cli.Command, before []string) (arguments int, pending cli.DocGenerationFlag, flagsEnd bool) {
+func countArguments(cmd *cli.Command, before []string) (arguments int, pending cli.DocGenerationFlag, flagsEnd bool) {
 	for i := 0; i < len(before); i++ {
 		word := before[i]
 		switch flag := findFlag(cmd, word); {
@@ -177,7 +180,7 @@ const completeTimeout = time.Second
 func (p *program) valueCandidates(ctx context.Context, placeholder string, path []*cli.Command) []candidate {
 	words := strings.Split(placeholder, "|")
 	switch {
-	case placeholder == "FILE" || placeholder == "FILE|-":
+	case placeholder == "FILE" || placeholder == "FILE|-" || placeholder == "CMD" || placeholder == "ARG":
 		return []candidate{{filesCandidate, ""}}
 	case len(words) > 1:
 	case placeholder == "ROLE":
@@ -213,7 +216,7 @@ func (p *program) knownNames(ctx context.Context, placeholder string, path []*cl
 		about = strings.ToUpper(path[1].Name)
 	}
 	last := path[len(path)-1].Name
-	if last == "create" && about != "WORKSPACE" || last == "create" && placeholder == "NAME" {
+	if last == "create" && placeholder == "NAME" {
 		return nil // a new name
 	}
 	s, err := p.session()
@@ -236,6 +239,18 @@ func (p *program) knownNames(ctx context.Context, placeholder string, path []*cl
 		for _, w := range list {
 			names = append(names, w.Name)
 		}
+	case "SECRET":
+		list, _ := s.Secrets(ctx, api.Me)
+		for _, secret := range list {
+			names = append(names, secret.Name)
+		}
+	case "LABEL":
+		list, _ := s.Workspaces(ctx, api.Me)
+		for _, w := range list {
+			names = append(names, w.Labels...)
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
 	case "USER":
 		list, _ := s.Users(ctx)
 		for _, u := range list {

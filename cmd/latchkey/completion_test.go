@@ -29,6 +29,8 @@ func TestComplete(t *testing.T) {
 	s := loggedIn(t)
 	latchkey(t, "key", "create", "work").ok(t)
 	latchkey(t, "workspace", "create", "box").ok(t)
+	latchkey(t, "workspace", "update", "box", "--label", "gpu").ok(t)
+	latchkey(t, "secret", "create", "api-key", "--env", "API_KEY", "--value", "v").ok(t)
 	latchkey(t, "key", "rotate", "--keep-old", "1h", "-y").ok(t) // whose two generations have one name
 	for _, test := range []struct {
 		typed string // up to the cursor
@@ -61,10 +63,29 @@ func TestComplete(t *testing.T) {
 		{"workspace create ", ""},
 		{"workspace create x --token-file ", ":files"},
 		{"user set-role ada a", "admin auditor"},
+		{"secret list ", "api-key"},
+		{"secret ls a", "api-key"},
+		{"secrets rm ", "api-key"},
+		{"secret update api-key --swap ", "api-key"},
+		{"secret create ", ""},
+		{"secret create x --workspace ", "box"},
+		{"secret create x --label ", "gpu"},
+		{"secret create x --file ", ":files"},
+		{"secret rename ", "api-key"},
+		{"secret rename api-key ", ""},
+		{"secret import ", ":files"},
+		{"secret import --format ", "env json yaml"},
+		{"secret import .env --input-format=j", "--input-format=json"},
+		{"workspace check ", "box"},
 		{"completion ", "bash zsh fish"},
 		{"env --shell ", "sh bash zsh fish"},
 		{"agent --token-file ", ":files"},
 		{"gitssh ", ":files"},
+		{"run --w", "--watch"},
+		{"run --signal H", "HUP"},
+		{"run -- ", ":files"},
+		{"run --mask -- npm run ", ":files"},
+		{"export --format d", "dotenv docker-env-file devcontainer"},
 		{"nonsense ", ""},
 		{"key nonsense ", ""},
 	} {

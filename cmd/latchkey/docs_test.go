@@ -28,7 +28,7 @@ func TestDocumentedCommands(t *testing.T) {
 		for _, command := range documentedCommands(string(text)) {
 			found++
 			p := &program{strings.NewReader(""), os.Stdout, os.Stderr}
-			if _, err := parseLine(p.commands(), strings.Fields(command)); err != nil {
+			if _, err := parseLine(p.commands(), splitWords(command)); err != nil {
 				t.Errorf("%s: latchkey %s: %v", filepath.Base(file), command, err)
 			}
 		}
@@ -72,4 +72,29 @@ func command(line string) []string {
 		words, _, _ = strings.Cut(words, end)
 	}
 	return []string{words}
+}
+
+// splitWords splits a line as a shell does, as far as quotes go.
+func splitWords(line string) (words []string) {
+	var word strings.Builder
+	var quote rune
+	started := false
+	for _, r := range line + " " {
+		switch {
+		case quote == 0 && (r == '"' || r == '\''):
+			quote, started = r, true
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote == 0 && r == ' ':
+			if started {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			started = false
+		default:
+			word.WriteRune(r)
+			started = true
+		}
+	}
+	return words
 }

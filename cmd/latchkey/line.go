@@ -230,6 +230,10 @@ func (line *commandLine) checkArguments(arguments []string) error {
 		if anyToken.MatchString(extra) {
 			return tokenInArguments(name)
 		}
+		if strings.HasPrefix(name, "secret ") {
+			// It may be a value: it is not shown.
+			return withHint(usagef("%s: an argument too many stands behind %s", name, arguments[most-1]), line.usage()+"; a value is given on stdin")
+		}
 		return withHint(usagef("%s: unexpected argument %q", name, extra), line.usage())
 	}
 	return nil

@@ -73,6 +73,7 @@ func (p *program) commands() *cli.Command {
 			p.statusCommand(),
 			p.publicKeyCommand(),
 			p.keyCommand(),
+			p.secretCommand(),
 			p.workspaceCommand(),
 			p.tokenCommand(),
 			p.agentCommand(),

@@ -67,11 +67,18 @@ var errNoTerminal = errors.New("there is no terminal to ask on")
 // askHidden asks for a secret without showing what is typed. It asks on the
 // controlling terminal if stdin is something else.
 func (p *program) askHidden(question string) (string, error) {
+	answer, _, err := p.askHiddenLine(question)
+	return answer, err
+}
+
+// askHiddenLine is askHidden for what may have several lines: more says that
+// what was pasted had. It takes the first one, and the others are dropped.
+func (p *program) askHiddenLine(question string) (answer string, more bool, err error) {
 	tty, ok := p.stdin.(*os.File)
 	if !ok || !isTerminal(tty) {
 		f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 		if err != nil {
-			return "", errNoTerminal
+			return "", false, errNoTerminal
 		}
 		defer f.Close()
 		tty = f
@@ -79,16 +86,29 @@ func (p *program) askHidden(question string) (string, error) {
 	// In this order: what is typed as soon as the question is seen is not shown.
 	show, err := hideTyping(int(tty.Fd()))
 	if err != nil {
-		return "", fmt.Errorf("hiding what is typed: %w", err)
+		return "", false, fmt.Errorf("hiding what is typed: %w", err)
 	}
 	defer show()
 	fmt.Fprintf(p.stderr, "%s: ", presentable(question))
-	answer, err := readLine(tty)
+	answer, err = readLine(tty)
 	fmt.Fprintln(p.stderr) // the newline that was typed is not shown either
 	if err != nil {
-		return "", fmt.Errorf("reading the answer: %w", err)
+		return "", false, fmt.Errorf("reading the answer: %w", err)
 	}
-	return answer, nil
+	return answer, hasInput(int(tty.Fd()), pasteTime), nil
+}
+
+// pasteTime is how long the next line of what was pasted may take to come.
+const pasteTime = 100 // milliseconds
+
+// hasInput reports whether there is something to read within a time.
+func hasInput(fd, milliseconds int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, milliseconds)
+	for errors.Is(err, unix.EINTR) { // Go's own signals do that
+		n, err = unix.Poll(fds, milliseconds)
+	}
+	return n == 1 && err == nil && fds[0].Revents&unix.POLLIN != 0
 }
 
 // hideTyping has a terminal show nothing of what is typed, and drops what was

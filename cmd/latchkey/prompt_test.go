@@ -14,9 +14,10 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
-// A terminal is one with latchkey running on it.
+// A terminal is one with latchkey running on it, or pipes to it and from it.
 type terminal struct {
 	keyboard *os.File
+	shown    *os.File // what the program prints
 	cmd      *exec.Cmd
 
 	mu      sync.Mutex
@@ -40,17 +41,44 @@ func onTerminal(t *testing.T, args ...string) *terminal {
 
 func startOnTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	t.Helper()
-	tt := &terminal{cmd: cmd}
-	tt.changed.L = &tt.mu
-	var err error
-	if tt.keyboard, err = pty.Start(cmd); err != nil {
+	keyboard, err := pty.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return watched(t, cmd, keyboard, keyboard)
+}
+
+// startOnPipes starts a program with a pipe for stdin, and one for what it prints.
+func startOnPipes(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	input, keyboard, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, output, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, output, output
+	err = cmd.Start()
+	input.Close()
+	output.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return watched(t, cmd, keyboard, shown)
+}
+
+func watched(t *testing.T, cmd *exec.Cmd, keyboard, shown *os.File) *terminal {
+	t.Helper()
+	tt := &terminal{cmd: cmd, keyboard: keyboard, shown: shown}
+	tt.changed.L = &tt.mu
 	var reader sync.WaitGroup
 	reader.Go(tt.watch)
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		tt.keyboard.Close()
+		keyboard.Close()
+		shown.Close()
 		reader.Wait()
 		if t.Failed() {
 			t.Logf("the screen of %q:\n%s", cmd.Args, tt.screen)
@@ -62,10 +90,10 @@ func startOnTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 func (tt *terminal) watch() {
 	b := make([]byte, 4096)
 	for {
-		n, err := tt.keyboard.Read(b)
+		n, err := tt.shown.Read(b)
 		tt.mu.Lock()
 		tt.screen += string(b[:n])
-		tt.ended = err != nil // EIO when the program has ended
+		tt.ended = err != nil // on a terminal EIO, when the program has ended
 		tt.changed.Broadcast()
 		tt.mu.Unlock()
 		if err != nil {
@@ -230,7 +258,7 @@ func TestPassphraseIsAsked(t *testing.T) {
 	tt := onTerminal(t, "key", "import", "work", file)
 	tt.sees(t, "passphrase of the key "+file+": ")
 	tt.types(t, "wrong staple\n")
-	tt.sees(t, "the passphrase is wrong")
+	tt.sees(t, "the passphrase is wrong\r\npassphrase of the key "+file+": ") // what is typed before the question is dropped
 	tt.types(t, "correct horse\n")
 	state, screen := tt.ends(t)
 	if state.ExitCode() != 0 || !strings.Contains(screen, strings.Fields(public)[1]) {

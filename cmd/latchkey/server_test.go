@@ -26,6 +26,13 @@ type testServer struct {
 	Admin string
 }
 
+// Close ends the server, whoever watches it.
+func (s *testServer) Close() {
+	s.Listener.Close()
+	s.CloseClientConnections()
+	s.Server.Close()
+}
+
 // newServer serves until the test ends, over TLS if secure.
 func newServer(t testing.TB, secure bool) *testServer {
 	t.Helper()

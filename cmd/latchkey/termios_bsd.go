@@ -9,3 +9,7 @@ const (
 	readTermios  = unix.TIOCGETA
 	writeTermios = unix.TIOCSETAF
 )
+
+// maxTyped is how much a terminal takes of a line before its newline: the
+// kernel drops what is beyond (MAX_CANON).
+const maxTyped = 1023

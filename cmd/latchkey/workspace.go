@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,7 +27,7 @@ the workspace's other processes: a file of the daemon's own, or a systemd creden
 
   latchkey workspace create box --token-file box.token
   latchkey workspace create box | ssh box 'umask 077; cat > .latchkey.token'`,
-				Flags:  []cli.Flag{tokenFileFlag(), expiresFlag("until the workspace is deleted"), userFlag(), jsonFlag()},
+				Flags:  append([]cli.Flag{tokenFileFlag(), expiresFlag("until the workspace is deleted"), userFlag(), jsonFlag()}, takesFlags()...),
 				Action: p.asUser(p.workspaceCreate),
 			},
 			{
@@ -37,12 +38,18 @@ the workspace's other processes: a file of the daemon's own, or a systemd creden
 				Name: "delete", Aliases: []string{"rm"}, Usage: "delete a workspace and its tokens", ArgsUsage: "NAME",
 				Flags: []cli.Flag{yesFlag(), userFlag()}, Action: p.asUser(p.workspaceDelete),
 			},
+			p.workspaceUpdateCommand(),
+			p.workspaceCheckCommand(),
 			p.workspaceTokenCommand(),
 		},
 	}
 }
 
 func (p *program) workspaceCreate(c *cli.Context, s *session) error {
+	needed, err := requirementsGiven(c)
+	if err != nil {
+		return err
+	}
 	file, err := tokenFile(c.Path("token-file"))
 	if err != nil {
 		return err
@@ -50,6 +57,7 @@ func (p *program) workspaceCreate(c *cli.Context, s *session) error {
 	defer file.abandon()
 	created, err := s.CreateWorkspace(c.Context, c.String("user"), api.CreateWorkspaceRequest{
 		Name: c.Args().First(), ExpiresInSeconds: seconds(c, "expires"),
+		Labels: flagWords(c, "label"), RefuseSecrets: c.Bool("refuse-secrets"), Requirements: needed,
 	})
 	if errors.Is(err, api.ErrConflict) {
 		return withHint(err, fmt.Sprintf(`"latchkey workspace token create %s" makes it a further token`, c.Args().First()))
@@ -147,9 +155,9 @@ func (p *program) workspaceList(c *cli.Context, s *session) error {
 	}
 	var rows [][]string
 	for _, w := range list {
-		rows = append(rows, []string{w.Name, humane(w.CreatedAt, time.Now()), w.ID})
+		rows = append(rows, []string{w.Name, humane(w.CreatedAt, time.Now()), w.ID, strings.Join(w.Labels, ", "), takes(w)})
 	}
-	return p.table("NAME\tCREATED\tID", rows)
+	return p.table("NAME\tCREATED\tID\tLABELS\tSECRETS", rows)
 }
 
 func (p *program) workspaceDelete(c *cli.Context, s *session) error {
