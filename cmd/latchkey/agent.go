@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -33,10 +34,14 @@ const (
 func (p *program) agentCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "agent",
-		Usage: "run the workspace daemon: an ssh-agent with your keys",
+		Usage: "run the workspace daemon: your keys and your secrets",
 		Description: `It stays in the foreground and serves an ssh-agent on one socket, see "latchkey env".
 A private key is fetched from the server when something asks for a signature, kept in
 locked memory, and forgotten again. SIGUSR1 forgets all keys at once.
+
+It keeps your secrets as the server has them: those with a file are written to it, and
+removed when the daemon ends; those with a variable are for "latchkey run". With
+--secret-cache it keeps them, encrypted, beside its sockets, for a start without the server.
 
 The workspace token comes from --token-file, else from the file LATCHKEY_TOKEN_FILE, else
 from the systemd credential latchkey-token, else from LATCHKEY_TOKEN, out of which the
@@ -49,6 +54,9 @@ $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
 			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},
 			&cli.PathFlag{Name: "ca-file", Usage: "trust the certificates in `FILE` only (PEM)"},
 			&cli.DurationFlag{Name: "idle", Value: sshagent.DefaultIdle, Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
+			&cli.BoolFlag{Name: "no-secrets", Usage: "take no user secrets: neither variables nor files"},
+			&cli.BoolFlag{Name: "files-in-memory", Usage: "keep the files of secrets in memory (tmpfs), with links to where they are wanted"},
+			durationFlag("secret-cache", "start without the server with secrets that are at most `DURATION` old, such as 24h; else with none"),
 			&cli.GenericFlag{Name: "log", Value: &choice[logForm]{value: logText, choices: []logForm{logText, logJSON}}, Usage: "write the log to stderr as `FORM`: text or json"},
 		},
 		Action: func(c *cli.Context) error { return explainWorkspace(p.agent(c)) },
@@ -91,6 +99,9 @@ func (p *program) agent(c *cli.Context) error {
 	d := workspace.NewDaemon(workspace.Config{
 		Dir: dir, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
+		NoSecrets: c.Bool("no-secrets"), FilesInMemory: c.Bool("files-in-memory"),
+		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
+		Home: workspace.HomeDir(os.Getenv), StateDir: workspace.StateDir(os.Getenv),
 		Ready: func(socket string) { log.Info("ready", "socket", socket, "token", credentials.From) },
 	})
 	ctx, stop := onSignals(c.Context, d.Forget)

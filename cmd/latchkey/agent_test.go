@@ -230,6 +230,7 @@ latchkey: hint: chmod 600 ` + file + `, and make a new token if somebody may hav
 latchkey: hint: the server's address is given by --url or LATCHKEY_URL, its certificate by --ca-file or LATCHKEY_CA_FILE
 `},
 		{"negative idle time", nil, []string{"--idle", "-1s"}, 2, "latchkey: error: --idle -1s: want 0 or more\n"},
+		{"negative age of the cache", []string{"LATCHKEY_TOKEN=" + token}, []string{"--secret-cache", "-1h"}, 2, "latchkey: error: flag --secret-cache: \"-1h\": want a duration from now on, not one back\n"},
 		{"runtime directory that others can enter", []string{"LATCHKEY_TOKEN=" + token, "LATCHKEY_RUNTIME_DIR=$DIR/open"}, nil, 1, `latchkey: error: the runtime directory $DIR/open has mode 0755: other users may enter it
 latchkey: hint: chmod 700 $DIR/open
 `},

@@ -28,21 +28,38 @@ func (p *program) envCommand() *cli.Command {
 		Description: `For sh, bash and zsh:  eval "$(latchkey env)"
 For fish:              latchkey env | source
 
-It sets SSH_AUTH_SOCK, GIT_SSH_COMMAND and GIT_SSH_VARIANT. The daemon need not run yet.`,
+It sets SSH_AUTH_SOCK, GIT_SSH_COMMAND and GIT_SSH_VARIANT. The daemon need not run yet.
+
+With --secrets it also sets the variables of your secrets, and unsets those that an earlier
+one has set and that are gone: do it again after a change.`,
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "secrets", Usage: "print the variables of your secrets too, values included"},
 			&cli.GenericFlag{Name: "shell", Value: &choice[shell]{choices: []shell{shellSh, shellBash, shellZsh, shellFish}}, Usage: "print for `SHELL`: sh, bash, zsh or fish; else for $SHELL"},
 		},
-		Action: func(c *cli.Context) error { return explainWorkspace(p.env(chosen[shell](c, "shell"))) },
+		Action: func(c *cli.Context) error {
+			s := chosen[shell](c, "shell")
+			if s == "" {
+				var err error
+				if s, err = shellOf(os.Getenv("SHELL")); err != nil {
+					return err
+				}
+			}
+			var secrets string
+			if c.Bool("secrets") { // first: half an answer would be taken for a whole one
+				var err error
+				if secrets, err = p.secretExports(c.Context, s); err != nil {
+					return explainWorkspace(err)
+				}
+			}
+			if err := p.env(s); err != nil {
+				return explainWorkspace(err)
+			}
+			return p.print("%s", secrets)
+		},
 	}
 }
 
 func (p *program) env(s shell) error {
-	if s == "" {
-		var err error
-		if s, err = shellOf(os.Getenv("SHELL")); err != nil {
-			return err
-		}
-	}
 	dir, err := workspace.RuntimeDir(os.Getenv)
 	if err != nil {
 		return err

@@ -48,6 +48,8 @@ func usageOf(path []*cli.Command) string {
 	switch {
 	case len(cmd.Subcommands) > 0:
 		return usage + " COMMAND"
+	case strings.HasPrefix(cmd.ArgsUsage, "-- ") && len(flagRows(cmd)) > 0:
+		return usage + " [FLAG...] " + cmd.ArgsUsage // those behind the dashes are not ours
 	case cmd.ArgsUsage != "":
 		usage += " " + cmd.ArgsUsage
 	}

@@ -26,6 +26,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 1 && args[1] == "gitssh" {
 		return p.gitssh(args[2:])
 	}
+	if len(args) > 1 && args[1] == monitorArgument {
+		return p.runOnTerminal(args[2:])
+	}
 	if len(args) > 0 && calledAsSSH(args[0]) {
 		return p.jump(args[1:])
 	}
@@ -77,7 +80,9 @@ func (p *program) commands() *cli.Command {
 			p.workspaceCommand(),
 			p.tokenCommand(),
 			p.agentCommand(),
+			p.runCommand(),
 			p.envCommand(),
+			p.exportCommand(),
 			gitsshCommand(),
 			p.userCommand(),
 			p.auditCommand(),

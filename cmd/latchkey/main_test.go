@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -13,7 +15,12 @@ import (
 // TestMain lets scripts and terminals run this test binary as "latchkey".
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each run of a binary made with -race takes a second
-	testscript.Main(m, map[string]func(){"latchkey": main})
+	// What the tests start must not inherit that a hangup is ignored, as it is
+	// below nohup(1): some wait for what a hangup does.
+	if signal.Ignored(syscall.SIGHUP) && strings.HasSuffix(os.Args[0], ".test") {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
+	testscript.Main(m, map[string]func(){"latchkey": main, "reporter": reporter})
 }
 
 // A result is what one run of latchkey gave.

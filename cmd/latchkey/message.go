@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"golang.org/x/term"
@@ -14,7 +15,7 @@ import (
 	"github.com/latchkey/latchkey/sshagent"
 )
 
-// The exit statuses of latchkey, but for gitssh, whose status is ssh's.
+// The exit statuses of latchkey, but for gitssh, whose status is ssh's, and run.
 const (
 	exitError = 1 // what was asked for could not be done
 	exitUsage = 2 // what was asked for could not be understood
@@ -22,9 +23,17 @@ const (
 
 // fail prints an error, and the hint that comes with it, and returns the exit status.
 func (p *program) fail(err error) int {
+	var ended *endedError
+	if errors.As(err, &ended) {
+		return exitAs(ended.status) // it has said itself what there is to say
+	}
 	p.message("error", err.Error())
 	if hint := hintOf(err); hint != "" {
 		p.message("hint", hint)
+	}
+	var s *statusError
+	if errors.As(err, &s) {
+		return s.status
 	}
 	var u *usageError
 	if errors.As(err, &u) {
@@ -100,6 +109,19 @@ func hintOf(err error) string {
 	}
 	return ""
 }
+
+// A statusError has an exit status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+func (s *statusError) Unwrap() error { return s.error }
+
+// An endedError is the end of a program that ran in the place of this one.
+type endedError struct{ status syscall.WaitStatus }
+
+func (e *endedError) Error() string { return fmt.Sprintf("the program ended with %v", e.status) }
 
 // A usageError is a mistake on the command line.
 type usageError struct{ text string }

@@ -19,7 +19,7 @@ func (p *program) statusCommand() *cli.Command {
 		Name:  "status",
 		Usage: "show your login, and the workspace daemon",
 		Description: `Asks the server whether the login is good, and the daemon what protects the keys it
-holds. Exits with 1 if something that should work does not.`,
+holds, and what became of your secrets here. Exits with 1 if something that should work does not.`,
 		Flags:  []cli.Flag{jsonFlag()},
 		Action: p.status,
 	}
@@ -171,7 +171,9 @@ func (r statusReport) daemonRows() [][]string {
 		rows = append(rows, []string{"  key", strings.TrimSpace(k.Fingerprint + " " + k.Comment)})
 	}
 	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
-	rows = append(rows, []string{"  held", held}, []string{"  memory", d.Process.Memory})
+	rows = append(rows, []string{"  held", held})
+	rows = append(rows, secretRows(d.Secrets, time.Now())...)
+	rows = append(rows, []string{"  memory", d.Process.Memory})
 	for _, gap := range d.Process.Gaps {
 		rows = append(rows, []string{"  unprotected", gap})
 	}

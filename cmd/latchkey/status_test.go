@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
@@ -102,7 +104,7 @@ func TestStatusOfWhatDoesNotWork(t *testing.T) {
 
 	s.Close()
 	got = latchkey(t, "status")
-	if got.code != 1 || !strings.Contains(got.stdout, "\n  server  "+s.URL+", not reachable\n") ||
+	if got.code != 1 || !strings.Contains(got.stdout, "\n  server   "+s.URL+", not reachable\n") ||
 		!strings.HasPrefix(got.stderr, "latchkey: error: the workspace daemon: ") ||
 		!strings.HasSuffix(got.stderr, "latchkey: hint: is latchkeyd running at "+s.URL+", and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more\n") {
 		t.Errorf("status with the daemon's server away = %+v", got)
@@ -128,4 +130,42 @@ func TestPublicKeyFromTheDaemon(t *testing.T) {
 	latchkey(t, "publickey").expect(t, 0, want, "")
 	got := latchkey(t, "publickey", "work")
 	got.expect(t, 1, "", "latchkey: error: key work: the workspace daemon does not know keys by their names\nlatchkey: hint: latchkey login "+s.URL+"\n")
+}
+
+// The status says of secrets how many are there, and what is not and why.
+func TestStatusShowsSecrets(t *testing.T) {
+	now := time.Now()
+	hour := now.Add(-5 * time.Hour)
+	items := []api.DeliveryItem{
+		{Secret: "npm", Target: api.EnvTarget, Where: "NPM_TOKEN", State: api.Delivered},
+		{Secret: "key", Target: api.FileTarget, Where: "~/key", State: api.Changed, Detail: "move it away"},
+	}
+	for _, tt := range []struct {
+		name   string
+		status workspace.StateSecrets
+		want   []string
+	}{
+		{"watched", workspace.StateSecrets{Revision: 7, Delivered: 1, Items: items, Memory: "mlock", FilesInMemory: true, WatchedSince: &hour, Missing: []api.Requirement{{EnvName: "AWS", Help: "ask ops"}, {FilePath: "~/k"}}}, []string{
+			"  secrets: 1 of 2 targets delivered, revision 7, values in mlock, files in memory",
+			": key, ~/key: changed, move it away",
+			"  needed: AWS: ask ops", "  needed: ~/k",
+			"  changes: at once, connected since 5 hours ago",
+		}},
+		{"away, with a cache", workspace.StateSecrets{AwaySince: &hour, Notice: "away", CachedAt: &hour, CacheSeconds: 86400}, []string{
+			"  secrets: 0 of 0 targets delivered", "  changes: none, the server is away since 5 hours ago", "  notice: away", "  cache: of 5 hours ago, good for 24 hours",
+		}},
+		{"polled, nothing cached", workspace.StateSecrets{Polled: true, CacheSeconds: 60}, []string{
+			"  secrets: 0 of 0 targets delivered", "  changes: within a minute, the server is too old to tell", "  cache: none yet, good for 60 seconds",
+		}},
+		{"connecting", workspace.StateSecrets{}, []string{"  secrets: 0 of 0 targets delivered", "  changes: none, connecting"}},
+		{"off", workspace.StateSecrets{Off: true, Notice: "told so"}, []string{"  secrets: none: told so"}},
+	} {
+		var got []string
+		for _, row := range secretRows(tt.status, now) {
+			got = append(got, row[0]+": "+row[1])
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: the rows are\n%q\nwant\n%q", tt.name, got, tt.want)
+		}
+	}
 }
