@@ -16,7 +16,7 @@ const module = "github.com/latchkey/latchkey"
 // Imports point one way: programs, then what they are made of, then leaves.
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
-	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask"},
+	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask", "internal/scan"},
 	"workspace":            {"workspace/secretfile", "sshagent", "keyserver/api", "internal/harden", "internal/mask"},
 	"workspace/secretfile": {"keyserver/api"},
 	"memstore":             {"keyserver", "keyserver/api"},
@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"gitssh":          {},
 	"internal/harden": {},
 	"internal/mask":   {},
+	"internal/scan":   {"keyserver/api"},
 
 	// The harness runs the programs; none of this is shipped.
 	"test":         {},

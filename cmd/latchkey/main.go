@@ -86,6 +86,7 @@ func (p *program) commands() *cli.Command {
 			gitsshCommand(),
 			p.userCommand(),
 			p.auditCommand(),
+			p.scanCommand(),
 			p.completionCommand(),
 			p.completeCommand(),
 		},
