@@ -29,7 +29,17 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		programs = dir
-		return m.Run()
+		if canaries.dir, err = os.MkdirTemp("", "latchkey-test-said-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(canaries.dir)
+		code := m.Run()
+		for _, line := range sweep() {
+			fmt.Fprintln(os.Stderr, line)
+			code = 1
+		}
+		return code
 	}())
 }
 

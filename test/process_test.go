@@ -68,6 +68,7 @@ func start(t testing.TB, cmd *exec.Cmd, ready *regexp.Regexp) (*process, []strin
 	}()
 	t.Cleanup(func() {
 		p.stop(t)
+		keepOutput(cmd.Args, []byte(p.said()))
 		if t.Failed() {
 			t.Logf("%s said:\n%s", strings.Join(cmd.Args, " "), p.said())
 		}

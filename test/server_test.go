@@ -47,6 +47,11 @@ func startServer(t testing.TB, wrap wrapper, flags ...string) *server {
 	cmd.Dir = s.Dir
 	cmd.Env = []string{"HOME=" + s.Dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + s.Dir, "LANG=C"}
 	var m []string
+	t.Cleanup(func() { // when the server has stopped
+		if err := keepFiles(filepath.Join(s.Dir, ".local")); err != nil {
+			t.Errorf("keeping what the server has stored: %v", err)
+		}
+	})
 	s.process, m = start(t, cmd, serverReady)
 	s.URL = m[2]
 	s.Admin = s.client(t, m[1])

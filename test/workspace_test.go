@@ -179,7 +179,9 @@ func (w *workspace) lookup(t testing.TB, name string) string {
 // Try runs a command to its end and returns what it printed on both streams.
 func (w *workspace) Try(t testing.TB, name string, args ...string) (output string, err error) {
 	t.Helper()
-	out, err := w.Command(t, name, args...).CombinedOutput()
+	cmd := w.Command(t, name, args...)
+	out, err := cmd.CombinedOutput()
+	keepOutput(cmd.Args, out)
 	return string(out), err
 }
 

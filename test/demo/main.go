@@ -106,7 +106,14 @@ func play(s *stage) error {
 	ada.run("git fetch --verbose && git log --oneline origin/main")
 	ada.run("cd .. && latchkey status")
 
-	s.say("The server has recorded each time the key was fetched.")
+	s.say("A secret is stored once, and is in the workspace a moment later: a variable of what is run there, and a file.")
+	ada.run(`printf %s "t0ken" | latchkey secret create registry --env REGISTRY_TOKEN --file ~/.registry/token`)
+	ada.run(`until [ -e ~/.registry/token ]; do sleep 0.01; done; ls -l ~/.registry`)
+	ada.run(`latchkey run -- sh -c 'echo "a variable of ${#REGISTRY_TOKEN} bytes"'`)
+	ada.run("latchkey secret status")
+	ada.run(`latchkey secret delete registry -y && until [ ! -e ~/.registry ]; do sleep 0.01; done`)
+
+	s.say("The server has recorded each time the key, or the secret, was fetched.")
 	admin.run("latchkeyd audit tail")
 	return errors.Join(admin.err, ada.err)
 }
