@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,6 +20,7 @@ type secretsServer struct {
 	raw      []byte // sealed in the place of given, if not nil
 	err      error  // what every request fails with
 	watchErr error  // what watches fail with besides
+	fetchErr error  // and fetches of secrets
 	fetches  int
 	watches  int
 	after    []int64 // of each watch
@@ -62,8 +64,8 @@ func (s *secretsServer) FetchSecrets(ctx context.Context, r api.FetchSecretsRequ
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fetches++
-	if s.err != nil {
-		return nil, s.err
+	if err := cmp.Or(s.err, s.fetchErr); err != nil {
+		return nil, err
 	}
 	opened := s.raw
 	if opened == nil {

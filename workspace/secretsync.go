@@ -159,8 +159,9 @@ func (s *secretSync) fetch(ctx context.Context) {
 		s.fetching.done()
 		s.drop(err)
 		return
-	case errors.Is(err, api.ErrNotFound):
-		// An older server knows of no secrets, and has none.
+	case errors.Is(err, api.ErrNotFound) && s.revision() == 0:
+		// An older server knows of no secrets, and has none. One that had some is
+		// no older server, whatever has answered in its place.
 		next = &snapshot{at: time.Now()}
 	case errors.Is(err, context.Canceled):
 		return

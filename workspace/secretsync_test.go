@@ -406,3 +406,22 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 }
+
+// Something before the server says that there is nothing: it is not the server
+// that has forgotten its secrets.
+func TestSecretsOfAServerThatIsNotFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newSecretsServer(secret("a", "A", "~/a", "one"))
+		st := newSyncTest(t, server)
+		defer st.begin()()
+		server.become(func() {
+			server.fetchErr = &api.Error{Kind: api.ErrNotFound, Message: "no route"}
+			server.given.Revision++
+		})
+		st.pass(time.Minute)
+		st.want("not found", "A=one", "~/a=one", "the key server is away since ")
+		server.become(func() { server.fetchErr = nil })
+		st.pass(watchMost + time.Second)
+		st.want("found again", "A=one", "~/a=one", "")
+	})
+}

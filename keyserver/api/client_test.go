@@ -238,11 +238,14 @@ func TestClientWithoutLatchkeyServer(t *testing.T) {
 		body   string
 		kind   error
 	}{
-		{404, "<html>404 page not found</html>", ErrNotFound},
+		{404, "<html>404 page not found</html>", ErrUnavailable},
+		{404, "default backend - 404", ErrUnavailable},
+		{401, "<html>Authorization Required</html>", ErrUnavailable},
 		{502, "<html>Bad Gateway</html>", ErrUnavailable},
-		{400, `{"message": 7}`, ErrInvalid},
-		{403, `{}`, ErrForbidden},
-		{405, `null`, ErrInvalid},
+		{400, `{"message": 7}`, ErrUnavailable},
+		{403, `{}`, ErrUnavailable},
+		{403, `{"error": "Forbidden"}`, ErrUnavailable},
+		{405, `null`, ErrUnavailable},
 		{200, "<html>Welcome!</html>", nil},
 		{200, "", nil},
 		{200, `[1, 2]`, nil},

@@ -141,9 +141,11 @@ func TestWatchRefused(t *testing.T) {
 	}{
 		{"revoked", answers(401, `{"message":"the token was revoked"}`), ErrUnauthenticated},
 		{"disabled", answers(403, `{"message":"the user is disabled"}`), ErrForbidden},
-		{"older server", answers(404, "404 page not found\n"), ErrNotFound},
+		{"older server", answers(404, `{"message":"there is nothing at this address"}`), ErrNotFound},
+		{"ingress without its server", answers(404, "default backend - 404"), ErrUnavailable},
+		{"ingress that wants a login", answers(401, "<html>"), ErrUnavailable},
 		{"busy", answers(503, ""), ErrUnavailable},
-		{"moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, ErrInvalid},
+		{"moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, ErrUnavailable},
 		{"another program", answers(200, "<html>"), ErrUnavailable},
 		{"hangs up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable},
 	} {
