@@ -90,7 +90,7 @@ func (d *Daemon) openSecrets() (closeFiles func(), err error) {
 	}
 	d.source.refused = func(err error) {
 		d.agent.Forget()
-		s.refuse(err)
+		s.doubt(err)
 	}
 	d.secrets = s
 	return closeFiles, nil

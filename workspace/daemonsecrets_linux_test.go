@@ -178,10 +178,11 @@ func TestDaemonRemovesAllWhenRevoked(t *testing.T) {
 		"told": func(d *secretsDaemon) { server.become(func() { server.err = revoked }) },
 		"by its key": func(d *secretsDaemon) {
 			d.keys.become(func() { d.keys.err = revoked })
+			server.become(func() { server.fetchErr = revoked })
 			offered(t, dial(t, AgentSocket(d.Dir)))
 		},
 	} {
-		server.become(func() { server.err = nil })
+		server.become(func() { server.err, server.fetchErr = nil, nil })
 		d := startSecretsDaemon(t, server, func(c *Config) {
 			c.Dir = filepath.Join(memoryTempDir(t), "run")
 			c.SecretCache = 1e12

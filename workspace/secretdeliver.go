@@ -57,7 +57,10 @@ func (s *secretSync) report(ctx context.Context) {
 	err := s.server.ReportDelivery(ctx, r)
 	switch {
 	case isRefusal(err):
-		s.drop(fmt.Errorf("reporting the delivery of secrets: %w", err))
+		if s.reporting.tries == 0 {
+			s.doubt(fmt.Errorf("reporting the delivery of secrets: %w", err))
+		}
+		s.reporting.again()
 		return
 	case errors.Is(err, api.ErrNotFound), errors.Is(err, api.ErrInvalid), errors.Is(err, api.ErrTooLarge):
 		// The same report would end the same way.
@@ -71,8 +74,11 @@ func (s *secretSync) report(ctx context.Context) {
 }
 
 // drop removes what there is of secrets, here and in files, because the server
-// refuses the workspace.
+// refuses the workspace. It is asked again from time to time: a user that was
+// disabled may be enabled.
 func (s *secretSync) drop(err error) {
+	s.fetching.done()
+	s.appealing.again()
 	if s.current == nil && s.link.refusal != nil {
 		return // it has said so before
 	}
@@ -94,9 +100,8 @@ func (s *secretSync) drop(err error) {
 		s.log.Warn("memory of secrets was not given back", "err", closeErr)
 	}
 	s.reported = api.DeliveryReport{}
-	for _, r := range []*retry{s.fetching, s.delivering, s.reporting} {
-		r.done()
-	}
+	s.delivering.done()
+	s.reporting.done()
 	s.collecting.Reset(collectAfter)
 	s.refused(err)
 }

@@ -38,9 +38,9 @@ type secretSync struct {
 	collect func()      // erases what a fetch has left behind
 
 	wake       chan struct{} // holds one: ask the server
-	refusals   chan error    // holds one: the server has refused
 	ended      chan struct{} // closed when nothing changes any more
 	fetching   *retry
+	appealing  *retry // refused: ask whether that still holds
 	delivering *retry
 	reporting  *retry
 	collecting *time.Timer
@@ -60,8 +60,9 @@ func newSecretSync(server secretServer, files fileStore, home string, log *slog.
 	collecting.Stop()
 	return &secretSync{
 		server: server, files: files, home: home, log: log, refused: func(error) {}, collect: harden.Collect,
-		wake: make(chan struct{}, 1), refusals: make(chan error, 1), ended: make(chan struct{}),
-		fetching: newRetry(watchLeast, watchMost), delivering: newRetry(5*time.Second, time.Minute), reporting: newRetry(time.Second, time.Minute),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		fetching: newRetry(watchLeast, watchMost), appealing: newRetry(time.Second, watchMost),
+		delivering: newRetry(5*time.Second, time.Minute), reporting: newRetry(time.Second, time.Minute),
 		collecting: collecting,
 		// Other than that of an earlier daemon, so that who waits notices.
 		generation: time.Now().UnixMicro(), changed: make(chan struct{}),
@@ -102,13 +103,13 @@ func (s *secretSync) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case err := <-s.refusals:
-			s.drop(err)
 		case <-s.wake:
 			if pause(ctx, rand.N(spread)) {
 				s.fetch(ctx)
 			}
 		case <-s.fetching.C:
+			s.fetch(ctx)
+		case <-s.appealing.C:
 			s.fetch(ctx)
 		case <-confirm: // what is in the cache must not grow old while the server is there
 			s.fetch(ctx)
@@ -141,12 +142,17 @@ func (s *secretSync) ask() {
 	}
 }
 
-// refuse has everything removed soon, because the server refuses the workspace.
-func (s *secretSync) refuse(err error) {
-	select {
-	case s.refusals <- err:
-	default:
+// doubt has the server asked soon, because it has refused the workspace in
+// another answer. What that one said may be over by the time it is heard, so only
+// what a fetch says counts.
+func (s *secretSync) doubt(err error) {
+	s.mu.Lock()
+	known := s.link.refusal != nil
+	s.mu.Unlock()
+	if !known {
+		s.log.Info("the server has refused a request of this workspace: it is asked again", "err", err)
 	}
+	s.ask()
 }
 
 // fetch asks the server and makes of its answer what there is.
@@ -156,7 +162,6 @@ func (s *secretSync) fetch(ctx context.Context) {
 	next, err := fetchSnapshot(ctx, s.server, s.keep)
 	switch {
 	case isRefusal(err):
-		s.fetching.done()
 		s.drop(err)
 		return
 	case errors.Is(err, api.ErrNotFound) && s.revision() == 0:
@@ -172,6 +177,7 @@ func (s *secretSync) fetch(ctx context.Context) {
 		return
 	}
 	s.fetching.done()
+	s.appealing.done()
 	s.reached()
 	s.apply(next)
 	s.report(ctx)

@@ -42,7 +42,7 @@ func (s *secretSync) watch(ctx context.Context) {
 		wait := backoff(tries, watchLeast, watchMost)
 		switch {
 		case errors.Is(err, errStopped), isRefusal(err):
-			s.refuse(err)
+			s.doubt(err)
 		case errors.Is(err, api.ErrNotFound):
 			s.setLink(func(l *link) { l.polled = true })
 			s.ask()
