@@ -156,8 +156,8 @@ func (l *lateFiles) Deliver(files []secretfile.File) []secretfile.Result {
 
 func (l *lateFiles) Remove() []secretfile.Result {
 	if err := l.open(); err != nil {
-		l.config.Log.Warn("files of secrets cannot be removed", "err", err)
-		return nil
+		// Which files there are, nobody knows then.
+		return []secretfile.Result{{State: api.Failed, Detail: err.Error()}}
 	}
 	return l.files.Remove()
 }

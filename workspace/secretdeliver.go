@@ -7,23 +7,24 @@ import (
 	"slices"
 
 	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/workspace/secretfile"
 )
 
 // deliver writes the files of the current snapshot. What could not be done is
 // tried again without a change at the server: a file that the user had there may
-// have been moved away.
+// have been moved away. Without a snapshot, what could not be removed when the
+// server refused the workspace is removed.
 func (s *secretSync) deliver() {
 	if s.current == nil {
-		s.delivering.done()
+		s.retryFiles(s.removeAll())
 		return
 	}
 	items := slices.Clone(s.plan.items)
 	again := false
-	for _, r := range s.files.Deliver(s.current.contents(s.plan)) {
-		if r.State != api.Delivered {
-			again = true
-			s.log.Warn("the file of a secret is not as it should be", "secret", r.Secret, "path", r.Path, "state", string(r.State), "detail", r.Detail)
-		}
+	results := s.files.Deliver(s.current.contents(s.plan))
+	s.warn("the file of a secret is not as it should be", results)
+	for _, r := range results {
+		again = again || r.State != api.Delivered
 		items = append(items, api.DeliveryItem{
 			Secret: r.Secret, Target: api.FileTarget, Where: r.Path, Version: r.Version, State: r.State, Detail: r.Detail,
 		})
@@ -31,11 +32,32 @@ func (s *secretSync) deliver() {
 	s.mu.Lock()
 	s.items = items
 	s.mu.Unlock()
+	s.retryFiles(again)
+}
+
+func (s *secretSync) retryFiles(again bool) {
 	if again {
 		s.delivering.again()
 	} else {
 		s.delivering.done()
 	}
+}
+
+// warn logs which files are not as they should be, and what has not been said of
+// them the last time: one that somebody has changed may stay so for days.
+func (s *secretSync) warn(message string, results []secretfile.Result) {
+	warned := map[string]string{}
+	for _, r := range results {
+		if r.State == api.Delivered {
+			continue
+		}
+		file, what := r.Secret+" "+r.Path, message+" "+string(r.State)+" "+r.Detail
+		warned[file] = what
+		if s.warned[file] != what {
+			s.log.Warn(message, "secret", r.Secret, "path", r.Path, "state", string(r.State), "detail", r.Detail)
+		}
+	}
+	s.warned = warned
 }
 
 // report tells the server what became of the secrets, unless it knows.
@@ -83,10 +105,7 @@ func (s *secretSync) drop(err error) {
 		return // it has said so before
 	}
 	s.log.Warn("the server refuses this workspace: its keys and secrets are removed", "err", err)
-	s.removeFiles()
-	if err := s.cache.remove(); err != nil {
-		s.log.Warn("the cached secrets are still there", "err", err)
-	}
+	again := s.removeAll()
 	s.mu.Lock()
 	if s.current != nil {
 		s.advance()
@@ -101,17 +120,28 @@ func (s *secretSync) drop(err error) {
 	}
 	s.reported = api.DeliveryReport{}
 	s.delivering.done()
+	s.retryFiles(again)
 	s.reporting.done()
 	s.collecting.Reset(collectAfter)
 	s.refused(err)
 }
 
-func (s *secretSync) removeFiles() {
-	for _, r := range s.files.Remove() {
-		if r.State != api.Delivered {
-			s.log.Warn("the file of a secret stays", "secret", r.Secret, "path", r.Path, "state", string(r.State), "detail", r.Detail)
-		}
+// removeAll removes files and the cache. It reports whether something is left
+// that may be gone the next time: not what the user has changed.
+func (s *secretSync) removeAll() (again bool) {
+	again = s.removeFiles()
+	if err := s.cache.remove(); err != nil {
+		s.log.Warn("the cached secrets are still there", "err", err)
+		again = true
 	}
+	return again
+}
+
+// removeFiles is removeAll for files.
+func (s *secretSync) removeFiles() (again bool) {
+	results := s.files.Remove()
+	s.warn("the file of a secret stays", results)
+	return slices.ContainsFunc(results, func(r secretfile.Result) bool { return r.State != api.Delivered && r.State != api.Changed })
 }
 
 // stop removes the files and wipes the values, after run has returned. The cache

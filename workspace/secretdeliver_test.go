@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,9 @@ func TestSecretsRetryFiles(t *testing.T) {
 		}
 		if _, _, reports := server.counts(); len(reports) != 1 || reports[0].Items[0].State != api.Blocked || reports[0].Items[0].Detail != "because" {
 			t.Errorf("the reports are %+v; want one, that it is blocked and why", reports)
+		}
+		if n := strings.Count(st.log.String(), "not as it should be"); n != 1 {
+			t.Errorf("the log says so %d times; want once, as nothing has changed:\n%s", n, st.log.String())
 		}
 		st.files.mu.Lock()
 		st.files.states = nil

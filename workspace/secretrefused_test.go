@@ -103,3 +103,34 @@ func TestSecretsOfAWorkspaceWhoseReportsAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// What can't be removed when the workspace is refused is removed later, also if
+// the server goes away then.
+func TestSecretsOfARefusedWorkspaceThatStay(t *testing.T) {
+	for _, stay := range []api.DeliveryState{api.Failed, api.Blocked, api.Changed} {
+		synctest.Test(t, func(t *testing.T) {
+			st := newSyncTest(t, newSecretsServer(secret("a", "A", "~/a", "one")))
+			become := func(state api.DeliveryState) {
+				st.files.mu.Lock()
+				defer st.files.mu.Unlock()
+				st.files.stay = state
+			}
+			end := st.begin()
+			become(stay)
+			st.server.become(func() { st.server.err = api.ErrUnauthenticated })
+			st.pass(time.Second)
+			st.want("refused", "", "~/a=one", "refuses this workspace")
+			st.server.become(func() { st.server.err = api.ErrUnavailable })
+			st.pass(time.Hour)
+			if n := strings.Count(st.log.String(), "the file of a secret stays"); n != 1 {
+				t.Errorf("%s: the log says %d times that the file stays; want once", stay, n)
+			}
+			become("")
+			st.pass(time.Minute)
+			if left := st.files.String(); (left == "") == (stay == api.Changed) {
+				t.Errorf("%s: a minute after it can be removed the files are %q", stay, left)
+			}
+			end()
+		})
+	}
+}

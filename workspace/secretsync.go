@@ -45,6 +45,7 @@ type secretSync struct {
 	reporting  *retry
 	collecting *time.Timer
 	reported   api.DeliveryReport // what the server has accepted last
+	warned     map[string]string  // what the log says of files, see warn
 
 	mu         sync.Mutex
 	current    *snapshot // nil: none yet, or refused since; closed under mu only

@@ -20,6 +20,7 @@ type testFiles struct {
 	mu        sync.Mutex
 	content   map[string]string
 	states    map[string]api.DeliveryState // of paths that can't be delivered
+	stay      api.DeliveryState            // of what can't be removed; "": all can
 	delivered []time.Time
 }
 
@@ -40,7 +41,18 @@ func (f *testFiles) Deliver(files []secretfile.File) (results []secretfile.Resul
 	return results
 }
 
-func (f *testFiles) Remove() []secretfile.Result { return f.Deliver(nil) }
+func (f *testFiles) Remove() (results []secretfile.Result) {
+	f.mu.Lock()
+	stay, left := f.stay, slices.Sorted(maps.Keys(f.content))
+	f.mu.Unlock()
+	if stay == "" {
+		return f.Deliver(nil)
+	}
+	for _, path := range left {
+		results = append(results, secretfile.Result{Path: path, State: stay, Detail: "because"})
+	}
+	return results
+}
 
 func (f *testFiles) String() string {
 	f.mu.Lock()

@@ -1,0 +1,105 @@
+package workspace
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/latchkey/latchkey/sshagent"
+)
+
+// A secretsDaemon is a daemon in this process, with files in a home directory of
+// its own, and the server that it speaks to.
+type secretsDaemon struct {
+	*testing.T
+	*Daemon
+	Config
+	keys    *testServer
+	secrets *secretsServer
+	log     *syncBuffer
+	stop    func()
+
+	generation int64
+}
+
+func secretsConfig(t *testing.T, server *secretsServer) (Config, *testServer, *syncBuffer) {
+	keys := &testServer{keys: []testKey{newEd25519(t)}, secrets: server}
+	var log syncBuffer
+	home := t.TempDir()
+	return Config{
+		Dir: socketDir(t), Client: newClient(t, keys), Idle: sshagent.DefaultIdle, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Home: home, StateDir: filepath.Join(home, ".local", "state", "latchkey"),
+	}, keys, &log
+}
+
+// startSecretsDaemon runs one until the test ends.
+func startSecretsDaemon(t *testing.T, server *secretsServer, change ...func(*Config)) *secretsDaemon {
+	t.Helper()
+	c, keys, log := secretsConfig(t, server)
+	for _, f := range change {
+		f(&c)
+	}
+	d, stop := startDaemon(t, c)
+	sd := &secretsDaemon{T: t, Daemon: d, Config: c, keys: keys, secrets: server, log: log, stop: stop}
+	sd.state()
+	return sd
+}
+
+func (d *secretsDaemon) state() SecretState {
+	d.Helper()
+	state, err := Secrets(d.Context(), d.Dir)
+	if err != nil {
+		d.Fatal(err)
+	}
+	d.generation = state.Generation
+	return state
+}
+
+// wait waits for the next generation.
+func (d *secretsDaemon) wait() SecretState {
+	d.Helper()
+	state, err := WaitSecrets(d.Context(), d.Dir, d.generation)
+	if err != nil {
+		d.Fatal(err)
+	}
+	d.generation = state.Generation
+	return state
+}
+
+func (d *secretsDaemon) want(state SecretState, variables string, files map[string]string) {
+	d.Helper()
+	var got []string
+	for _, v := range state.Variables {
+		got = append(got, v.Name+"="+string(v.Value)+" of "+v.Secret)
+	}
+	if g := strings.Join(got, ", "); g != variables {
+		d.Errorf("the variables are %q; want %q", g, variables)
+	}
+	d.wantFiles(files)
+}
+
+func (d *secretsDaemon) wantFiles(files map[string]string) {
+	d.Helper()
+	if d.Home == "" {
+		return
+	}
+	there := map[string]string{}
+	err := filepath.WalkDir(d.Home, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || strings.HasPrefix(path, d.StateDir) {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		there[strings.TrimPrefix(path, d.Home+"/")] = string(content)
+		return err
+	})
+	if err != nil {
+		d.Fatal(err)
+	}
+	if !reflect.DeepEqual(there, files) {
+		d.Errorf("the files are %q; want %q", there, files)
+	}
+}
