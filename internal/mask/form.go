@@ -5,10 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // forms calls add with all that a value may look like: as it is, without the
@@ -104,15 +107,62 @@ func escaped(s string) []string {
 	for _, f := range forms {
 		forms = append(forms, lowerEscapes(f))
 	}
-	var plain bytes.Buffer
-	e := json.NewEncoder(&plain)
-	e.SetEscapeHTML(false)
-	if html, err := json.Marshal(s); err == nil && e.Encode(s) == nil {
-		forms = append(forms, inner(string(html)), inner(strings.TrimSuffix(plain.String(), "\n")))
-	}
+	forms = append(forms, jsonForms(s)...)
 	return append(forms,
 		inner(strconv.Quote(s)), inner(strconv.QuoteToASCII(s)),
 		strings.ReplaceAll(s, "'", `'\''`), strings.ReplaceAll(s, "'", `'"'"'`))
+}
+
+// jsonForms are a value as the encoders of Go, with and without HTML in mind,
+// JavaScript, Python (which leaves ASCII only) and PHP (which escapes the slash)
+// have it.
+func jsonForms(s string) (forms []string) {
+	var plain bytes.Buffer
+	e := json.NewEncoder(&plain)
+	e.SetEscapeHTML(false)
+	html, err := json.Marshal(s)
+	if err != nil || e.Encode(s) != nil {
+		return nil
+	}
+	text := inner(strings.TrimSuffix(plain.String(), "\n"))
+	// Go escapes these for JavaScript's sake (RFC 8259 does not ask for it).
+	script := strings.NewReplacer(`\\`, `\\`, `\u2028`, "\u2028", `\u2029`, "\u2029").Replace(text)
+	forms = []string{inner(string(html)), text, script, asciiJSON(text), upperJSON(asciiJSON(text))}
+	for _, f := range forms {
+		forms = append(forms, strings.ReplaceAll(f, "/", `\/`))
+	}
+	return forms
+}
+
+// asciiJSON escapes what of a JSON string is not ASCII, as UTF-16 (RFC 8259,
+// section 7).
+func asciiJSON(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch high, low := utf16.EncodeRune(r); {
+		case r < utf8.RuneSelf:
+			b.WriteRune(r)
+		case high != utf8.RuneError:
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// upperJSON writes the hex digits of \u00e9 in upper case.
+func upperJSON(text string) string {
+	b := []byte(text)
+	for i := 0; i+1 < len(b); i += 2 {
+		for i+1 < len(b) && b[i] != '\\' {
+			i++
+		}
+		if i+6 <= len(b) && b[i] == '\\' && b[i+1] == 'u' {
+			copy(b[i+2:i+6], bytes.ToUpper(b[i+2:i+6]))
+		}
+	}
+	return string(b)
 }
 
 // inner is what is between quotes.

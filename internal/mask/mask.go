@@ -22,9 +22,10 @@ type Value struct {
 // A Set is a number of values to find. It holds them, and does not change: many
 // may use it at once.
 type Set struct {
-	names []string // of the patterns
-	tree  tree
-	short []string
+	names   []string // of the patterns
+	tree    tree
+	short   []string
+	longest int // pattern, in bytes
 
 	// A bit for the hash of the first Min bytes of each pattern: almost nowhere
 	// in a text the tree need be asked.
@@ -44,6 +45,7 @@ func New(values []Value) *Set {
 		forms(v.Bytes, func(form []byte) {
 			if len(form) >= Min && s.tree.insert(form, len(s.names)) {
 				s.names = append(s.names, v.Name)
+				s.longest = max(s.longest, len(form))
 			}
 		})
 	}
@@ -54,6 +56,10 @@ func New(values []Value) *Set {
 // Short lists the names of the values that are too short to be found.
 func (s *Set) Short() []string { return s.short }
 
+// Longest is the length of the longest form, in bytes: who looks at a text piece
+// by piece must see as much at a time.
+func (s *Set) Longest() int { return s.longest }
+
 // makeFilter sets the bits. There are 64 for each pattern, so that one place of
 // sixty at most is looked at for nothing.
 func (s *Set) makeFilter() {
@@ -63,7 +69,7 @@ func (s *Set) makeFilter() {
 	}
 	s.filter = make([]uint64, 1<<(bits-6))
 	s.shift = 64 - bits
-	s.tree.each(func(pattern []byte) {
+	s.tree.beginnings(func(pattern []byte) {
 		h := s.hash(first(append(bytes.Clone(pattern[:Min]), 0, 0)))
 		s.filter[h/64] |= 1 << (h % 64)
 	})

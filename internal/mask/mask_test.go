@@ -91,6 +91,38 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// JSON of other encoders than Go's, as Python's json.dumps, JavaScript's
+// JSON.stringify and PHP's json_encode write it.
+func TestFormsOfOtherJSON(t *testing.T) {
+	s := New([]Value{{"A", []byte("pa\U0001f600ss/w\u00e9rd-\u2028\\u\"<")}})
+	for encoder, form := range map[string]string{
+		"Python":     `pa\ud83d\ude00ss/w\u00e9rd-\u2028\\u\"<`,
+		"upper case": `pa\uD83D\uDE00ss/w\u00E9rd-\u2028\\u\"<`,
+		"PHP":        `pa\ud83d\ude00ss\/w\u00e9rd-\u2028\\u\"<`,
+		"JavaScript": "pa\U0001f600ss/w\u00e9rd-\u2028" + `\\u\"<`,
+	} {
+		if got := masked(t, s, `{"a": "`+form+`"}`); got != `{"a": "[secret A]"}` {
+			t.Errorf("%s: the text became %q", encoder, got)
+		}
+	}
+}
+
+// Nothing is longer than Longest says, and something is that long.
+func TestLongest(t *testing.T) {
+	if got := New(nil).Longest(); got != 0 {
+		t.Errorf("the longest form of no value has %d bytes", got)
+	}
+	for _, value := range []string{"abcdef", "\x01\x02\x03\x04\x05\x06", strings.Repeat("\x00", 4096), awkward} {
+		s, longest := New([]Value{{"A", []byte(value)}}), 0
+		forms([]byte(value), func(form []byte) {
+			longest = max(longest, len(form))
+		})
+		if got := s.Longest(); got != longest {
+			t.Errorf("the longest form of %.10q has %d bytes; want %d", value, got, longest)
+		}
+	}
+}
+
 // Within a longer text in base64, no more than the characters that also hold bits
 // of the neighbours are left.
 func TestWithinBase64(t *testing.T) {

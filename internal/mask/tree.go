@@ -72,8 +72,9 @@ func (t *tree) find(at int32, b byte) int {
 	return -1
 }
 
-// each calls f with every pattern's beginning: its first Min bytes at least.
-func (t *tree) each(f func([]byte)) {
+// beginnings calls f with the beginning of every pattern: its first Min bytes,
+// and perhaps more.
+func (t *tree) beginnings(f func([]byte)) {
 	var below func(at int32, before []byte)
 	below = func(at int32, before []byte) {
 		n := &t.nodes[at]
