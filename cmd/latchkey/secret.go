@@ -90,7 +90,7 @@ and without a flag a terminal is asked for one.
   latchkey secret update api-key --swap new-api-key`,
 		Flags: append(append(targetFlags("the new value"), scopeFlags()...),
 			&cli.BoolFlag{Name: "enabled", Usage: "deliver it; with =false, deliver it nowhere"},
-			&cli.StringFlag{Name: "swap", Usage: "exchange variable and file with the secret `SECRET`, at once"},
+			&cli.StringFlag{Name: "swap", Usage: "exchange variable, file and whether they are delivered with the secret `SECRET`, at once"},
 			jsonFlag()),
 		Action: p.asUser(p.secretUpdate),
 	}

@@ -104,9 +104,11 @@ func (p *program) secretSwap(c *cli.Context, s *session, name, other string) err
 	if a.ID == b.ID {
 		return usagef("secret update: %s can't be exchanged with itself", name)
 	}
+	// Whether a target is delivered goes with the target: a new value that was
+	// kept aside takes the old one's place in the workspaces.
 	list, err := s.UpdateSecrets(c.Context, api.Me, api.UpdateSecretsRequest{Secrets: []api.NamedUpdate{
-		{Secret: a.Name, UpdateSecretRequest: api.UpdateSecretRequest{EnvName: &b.EnvName, FilePath: &b.FilePath}},
-		{Secret: b.Name, UpdateSecretRequest: api.UpdateSecretRequest{EnvName: &a.EnvName, FilePath: &a.FilePath}},
+		{Secret: a.Name, UpdateSecretRequest: api.UpdateSecretRequest{EnvName: &b.EnvName, FilePath: &b.FilePath, Enabled: &b.Enabled}},
+		{Secret: b.Name, UpdateSecretRequest: api.UpdateSecretRequest{EnvName: &a.EnvName, FilePath: &a.FilePath, Enabled: &a.Enabled}},
 	}})
 	if err != nil {
 		return err
