@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -10,11 +12,11 @@ import (
 )
 
 // perLine writes a line for each variable.
-func perLine(vars []workspace.Variable, why func([]byte) string, line func(name, value string) string) (string, []error) {
+func perLine(vars []workspace.Variable, why func(workspace.Variable) string, line func(name, value string) string) (string, []error) {
 	var text strings.Builder
 	var errs []error
 	for _, v := range vars {
-		if problem := why(v.Value); problem != "" {
+		if problem := why(v); problem != "" {
 			errs = append(errs, cannotHold(v, problem))
 			continue
 		}
@@ -31,8 +33,8 @@ const notUTF8 = "it is not valid UTF-8"
 // \\, \" and \$. (A shell would also act on a backquote there, for which the others
 // have no escape, and does not know \r.)
 func writeDotenv(vars []workspace.Variable) (string, []error) {
-	return perLine(vars, func(b []byte) string {
-		if !utf8.Valid(b) {
+	return perLine(vars, func(v workspace.Variable) string {
+		if !utf8.Valid(v.Value) {
 			return "a dotenv file is text, and " + notUTF8
 		}
 		return ""
@@ -68,13 +70,16 @@ func writeJSONObject(vars []workspace.Variable) (string, []error) {
 }
 
 // writeDockerEnvFile is raw: docker takes all behind the "=" of a line
-// (docker/cli, opts/env_file), which must be UTF-8.
+// (docker/cli, opts/env_file), which must be UTF-8. It reads lines with Go's
+// bufio.Scanner, as that is unless told otherwise.
 func writeDockerEnvFile(vars []workspace.Variable) (string, []error) {
-	return perLine(vars, func(b []byte) string {
+	return perLine(vars, func(v workspace.Variable) string {
 		switch {
-		case bytes.ContainsAny(b, "\n\r"):
+		case bytes.ContainsAny(v.Value, "\n\r"):
 			return "a docker env file has a line for each variable, and it has several"
-		case !utf8.Valid(b):
+		case len(v.Name)+len(v.Value)+len("=\n") > bufio.MaxScanTokenSize:
+			return fmt.Sprintf("docker reads lines of %d bytes at most", bufio.MaxScanTokenSize)
+		case !utf8.Valid(v.Value):
 			return "a docker env file is text, and " + notUTF8
 		}
 		return ""
@@ -86,11 +91,11 @@ func writeDockerEnvFile(vars []workspace.Variable) (string, []error) {
 // are kept. systemd drops what is not UTF-8; other control characters it did not
 // always take.
 func writeSystemd(vars []workspace.Variable) (string, []error) {
-	return perLine(vars, func(b []byte) string {
+	return perLine(vars, func(v workspace.Variable) string {
 		switch {
-		case !utf8.Valid(b):
+		case !utf8.Valid(v.Value):
 			return "an EnvironmentFile= is text, and " + notUTF8
-		case bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r == 0x7f }):
+		case bytes.ContainsFunc(v.Value, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r == 0x7f }):
 			return "an EnvironmentFile= has no control characters, and it does"
 		}
 		return ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"flag"
@@ -96,6 +97,17 @@ func TestExportRefuses(t *testing.T) {
 	}
 	if got := latchkey(t, "export", "--format", "xml"); got.code != 2 || !strings.Contains(got.stderr, "want one of dotenv, json, docker-env-file, devcontainer, systemd") {
 		t.Errorf("export --format xml = %+v", got)
+	}
+}
+
+// docker's reader is a bufio.Scanner: what it takes is printed, one byte more not.
+func TestDockerEnvFileLine(t *testing.T) {
+	for n := bufio.MaxScanTokenSize - 5; n < bufio.MaxScanTokenSize+5; n++ {
+		text, errs := writeDockerEnvFile([]workspace.Variable{variable("A", strings.Repeat("x", n))})
+		lines := bufio.NewScanner(strings.NewReader("A=" + strings.Repeat("x", n) + "\n"))
+		if takes := lines.Scan(); takes != (len(errs) == 0 && len(text) == n+3) {
+			t.Errorf("a value of %d bytes: docker takes it: %t; errors: %v", n, takes, errs)
+		}
 	}
 }
 
