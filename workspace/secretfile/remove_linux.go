@@ -90,7 +90,7 @@ func (f *Files) removeFile(at dir, name string, st *unix.Stat_t, e *entry) error
 		return &fault{api.Changed, "you have changed " + e.Path + ", so it is left though the secret is not for it any more; remove it if you don't need it"}
 	}
 	f.step("checked what is to be removed")
-	if !isNamed(at, name, st) {
+	if !isUnchanged(at, name, st) {
 		return errMoved
 	}
 	if err := unix.Unlinkat(at.fd, name, 0); err != nil && err != unix.ENOENT {

@@ -98,19 +98,19 @@ func (f *Files) rename(at dir, temp string, t *target, st *unix.Stat_t) (renamed
 	if !isNamed(at, temp, st) {
 		return false, errMoved
 	}
-	if t.there == nil {
+	if t.there != nil {
+		renamed, err = f.exchange(at, temp, t)
+	} else {
 		err = unix.Renameat2(at.fd, temp, at.fd, t.name, unix.RENAME_NOREPLACE)
-	} else if !isNamed(at, t.name, t.there) {
-		err = unix.EEXIST
-	}
-	switch {
-	case err == unix.EEXIST: // somebody was faster
-		return false, errMoved
-	case t.there != nil, err == unix.EINVAL, err == unix.ENOSYS: // not every file system can
-		err = unix.Renameat(at.fd, temp, at.fd, t.name)
+		switch err {
+		case unix.EEXIST: // somebody was faster
+			err = errMoved
+		case unix.EINVAL, unix.ENOSYS: // not every file system can
+			err = unix.Renameat(at.fd, temp, at.fd, t.name)
+		}
 	}
 	if err != nil {
-		return false, err
+		return renamed, err
 	}
 	if !isNamed(at, t.name, st) {
 		return true, errMoved
