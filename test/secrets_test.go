@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
@@ -364,4 +366,40 @@ func TestSecretsAreNotDumped(t *testing.T) {
 			t.Errorf("%s ended with %v; want no core dumped", name, p.cmd.ProcessState)
 		}
 	}
+}
+
+// Files in memory are on a tmpfs, with a link at the target, and two daemons of
+// one user do not take each other's away.
+func TestFilesInMemory(t *testing.T) {
+	u := startServer(t, nil).newUser(t, "ada", nil)
+	value := newCanary(t, "value")
+	if _, err := u.CreateSecret(t.Context(), api.Me, api.CreateSecretRequest{Name: "s", FilePath: "~/d/s", SecretValue: api.NewSecretValue([]byte(value))}); err != nil {
+		t.Fatal(err)
+	}
+	a, b := u.newWorkspace(t, "a", nil), u.newWorkspace(t, "b", nil)
+	a.StartDaemon(t, "--files-in-memory")
+	a.AwaitFile(t, "d/s", []byte(value))
+	second := b.StartDaemon(t, "--files-in-memory")
+	b.AwaitFile(t, "d/s", []byte(value))
+	for _, w := range []*workspace{a, b} {
+		info, err := os.Lstat(filepath.Join(w.Home, "d/s"))
+		if err != nil || info.Mode().Type() != fs.ModeSymlink {
+			t.Errorf("at the target: %v, %v; want a link", info, err)
+		}
+		to, err := filepath.EvalSymlinks(filepath.Join(w.Home, "d/s"))
+		var system unix.Statfs_t
+		if err != nil || unix.Statfs(to, &system) != nil || system.Type != unix.TMPFS_MAGIC {
+			t.Errorf("the content is in %s, %v; want it on a tmpfs", to, err)
+		}
+	}
+	content, err := filepath.EvalSymlinks(filepath.Join(b.Home, "d/s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.stop(t)
+	b.AwaitFile(t, "d", nil)
+	if _, err := os.Stat(filepath.Dir(content)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory of the content: %v; want it gone", err)
+	}
+	a.AwaitFile(t, "d/s", []byte(value))
 }

@@ -2,10 +2,10 @@ package workspace
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 
 	"github.com/latchkey/latchkey/keyserver/api"
@@ -60,7 +60,7 @@ func (d *Daemon) openSecrets() (closeFiles func(), err error) {
 	}
 	fileConfig := secretfile.Config{Home: c.Home, StateDir: stateDir, Forbidden: []string{c.Dir}, Log: d.log}
 	if c.FilesInMemory {
-		if fileConfig.MemoryDir, err = memoryDir(c.Dir); err != nil {
+		if fileConfig.MemoryDir, err = memoryDir(c.Dir, stateDir); err != nil {
 			return nil, err
 		}
 	}
@@ -97,11 +97,13 @@ func (d *Daemon) openSecrets() (closeFiles func(), err error) {
 }
 
 // memoryDir is where the files of secrets lie that shall not be on a disk: in
-// the runtime directory, if that is in memory, else in /dev/shm.
-func memoryDir(runtimeDir string) (string, error) {
+// the runtime directory, if that is in memory, else in /dev/shm, in a directory
+// of those daemons alone that have the same journal.
+func memoryDir(runtimeDir, stateDir string) (string, error) {
+	journal := sha256.Sum256([]byte(stateDir))
 	for _, dir := range []struct{ on, path string }{
 		{runtimeDir, filepath.Join(runtimeDir, "files")},
-		{"/dev/shm", "/dev/shm/latchkey-" + strconv.Itoa(os.Geteuid())},
+		{"/dev/shm", fmt.Sprintf("/dev/shm/latchkey-%d-%x", os.Geteuid(), journal[:8])},
 	} {
 		if ok, err := isInMemory(dir.on); err == nil && ok {
 			return dir.path, nil

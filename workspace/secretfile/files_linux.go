@@ -137,8 +137,9 @@ func (f *Files) release() {
 		return
 	}
 	f.closed = true
-	for _, m := range f.memories {
+	for name, m := range f.memories {
 		m.dir.close()
+		os.Remove(name) // fails if anything is left in it
 	}
 	f.memories = nil
 	if f.slash.path != "" {
