@@ -46,6 +46,11 @@ type entry struct {
 	Sums  []sum    `json:"sums,omitempty"`
 	Links []string `json:"links,omitempty"` // texts of links of ours that may be there
 
+	// Kept means that the file was there before, with the content that it shall
+	// have: it is the user's, and stays when the secret goes. One that we write in
+	// its place, with the next value, is ours.
+	Kept bool `json:"kept,omitempty"`
+
 	// Writing means that its temporary file may be there, and New that nothing
 	// of ours was there before.
 	Writing bool `json:"writing,omitempty"`

@@ -50,6 +50,9 @@ func (f *Files) orphaned(p string) bool {
 
 // remove removes a file of ours, or a link with the file that it leads to.
 func (f *Files) remove(e *entry) error {
+	if e.Kept {
+		return nil // it was there before
+	}
 	p := f.place(e.Path)
 	at, _, err := f.sys.descend(p.from, p.parts, toRemove)
 	if err != nil && err != errMissing {

@@ -4,7 +4,7 @@
 // with mode 0600, and renamed. No symbolic link is followed on the way, from
 // the home directory down or from the root. A file with the right content is
 // not touched, and one that somebody else wrote, or has changed since, is left
-// alone and reported.
+// alone and reported. One that was there before stays when its secret goes.
 //
 // A journal in the state directory knows every file that may be ours, by a
 // salted hash of its content, before it is there. So what a killed process has

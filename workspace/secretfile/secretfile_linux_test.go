@@ -93,8 +93,12 @@ func TestUntouched(t *testing.T) {
 		s.write("~/found", "c", 0o600)
 		found := inode(t, s.path("~/found"))
 		f.Deliver(files)
-		if s.config.MemoryDir == "" && inode(t, s.path("~/found")) != found {
+		if inode(t, s.path("~/found")) != found {
 			t.Error("a file that had the right content already was touched")
+		}
+		state := api.Delivered
+		if s.config.MemoryDir != "" {
+			state = api.Blocked // it is on a disk
 		}
 		stamps := func() (all string) {
 			for _, p := range []string{s.path("~/dir"), s.path("~/dir/a"), s.path("~/dir/b"), s.path("~/found"), filepath.Join(s.config.StateDir, journalName)} {
@@ -106,10 +110,10 @@ func TestUntouched(t *testing.T) {
 			return all
 		}
 		before := stamps()
-		wantStates(t, f.Deliver(files), api.Delivered, api.Delivered, api.Delivered)
+		wantStates(t, f.Deliver(files), api.Delivered, api.Delivered, state)
 		f.Close()
 		f = s.open()
-		wantStates(t, f.Deliver(files), api.Delivered, api.Delivered, api.Delivered)
+		wantStates(t, f.Deliver(files), api.Delivered, api.Delivered, state)
 		if after := stamps(); after != before {
 			t.Errorf("delivering the same again changed inode or time:\n%swas\n%s", after, before)
 		}
@@ -237,4 +241,23 @@ func TestOpenTwice(t *testing.T) {
 	wantStates(t, f.Deliver([]File{file("A", "~/a", "a")}), api.Failed)
 	s.wantNone("~/a")
 	s.open()
+}
+
+// A file that was there before with the right content is the user's, and stays;
+// what we write in its place is ours.
+func TestFoundFileStays(t *testing.T) {
+	s := newSite(t)
+	s.write("~/found", "mine", 0o644)
+	f := s.open()
+	wantStates(t, f.Deliver([]File{file("A", "~/found", "mine")}), api.Delivered)
+	f.Close()
+	f = s.open()
+	wantStates(t, f.Deliver([]File{file("A", "~/found", "mine")}), api.Delivered)
+	wantStates(t, f.Remove())
+	s.want("~/found", "mine")
+	wantStates(t, f.Deliver([]File{file("A", "~/found", "mine")}), api.Delivered)
+	wantStates(t, f.Deliver([]File{file("A", "~/found", "next")}), api.Delivered)
+	s.want("~/found", "next")
+	wantStates(t, f.Remove())
+	s.wantNone("~/found")
 }

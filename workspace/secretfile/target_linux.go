@@ -83,6 +83,7 @@ func (f *Files) plan(t *target) error {
 	final := t.final()
 	if right {
 		final.Writing = t.before != nil && t.before.Writing
+		final.Kept = f.keeps(t)
 		f.removeLinked(t, final)
 		if t.before == nil || !t.before.same(final) {
 			t.journal.set(t.path, final)
@@ -98,6 +99,13 @@ func (f *Files) plan(t *target) error {
 	t.planned = true
 	t.journal.set(t.path, intent)
 	return nil
+}
+
+// keeps reports whether a file with the right content is the user's: it was
+// there before the first delivery. If a damaged journal may have had it, it is
+// taken for ours, or a secret would stay for ever.
+func (f *Files) keeps(t *target) bool {
+	return t.journal == f.journal && (t.before == nil && f.damaged == "" || t.before != nil && t.before.Kept)
 }
 
 // made enters a directory of ours into the journal.
@@ -124,7 +132,7 @@ func (t *target) final() *entry {
 
 // same reports whether two entries say the same of what there is.
 func (e *entry) same(o *entry) bool {
-	return e.Secret == o.Secret && e.Writing == o.Writing && e.New == o.New && slices.Equal(e.Links, o.Links) && slices.EqualFunc(e.Sums, o.Sums, sum.equal)
+	return e.Secret == o.Secret && e.Kept == o.Kept && e.Writing == o.Writing && e.New == o.New && slices.Equal(e.Links, o.Links) && slices.EqualFunc(e.Sums, o.Sums, sum.equal)
 }
 
 // inspect reports whether a target is right as it is; if not, it may be
@@ -168,6 +176,9 @@ func (f *Files) inspect(at dir, t *target) (right bool, err error) {
 	}
 	switch {
 	case s.equal(e.sumContent(t.content)):
+		if t.link != "" && f.keeps(t) {
+			return false, blocked("there is a file %s with that content already, on the disk; move it away to have it in memory", t.path)
+		}
 		if t.link != "" {
 			return false, nil // it becomes a link
 		}
