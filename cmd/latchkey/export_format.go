@@ -30,20 +30,28 @@ const notUTF8 = "it is not valid UTF-8"
 // writeDotenv writes what our own import reads as the same value, and docker
 // compose, the dotenv libraries and shells as far as they agree: all take what is
 // in single quotes as it is, several lines included. In double quotes they know
-// \\, \" and \$. (A shell would also act on a backquote there, for which the others
-// have no escape, and does not know \r.)
+// \\, \" and \$. A shell would also act on a backquote there, for which the others
+// have no escape: that is refused. (It does not know \r.)
 func writeDotenv(vars []workspace.Variable) (string, []error) {
 	return perLine(vars, func(v workspace.Variable) string {
 		if !utf8.Valid(v.Value) {
 			return "a dotenv file is text, and " + notUTF8
 		}
+		if needsDouble(string(v.Value)) && bytes.IndexByte(v.Value, '`') >= 0 {
+			return "it needs double quotes in a dotenv file, and a shell that reads the file would run what is in backquotes"
+		}
 		return ""
 	}, func(name, value string) string { return name + "=" + dotenvQuote(value) })
 }
 
+// needsDouble reports whether not all would read a value in single quotes as it
+// is: some unescape \\ and \' there, and make LF of CRLF.
+func needsDouble(value string) bool {
+	return strings.ContainsAny(value, "'\r") || strings.Contains(value, `\\`) || strings.HasSuffix(value, `\`)
+}
+
 func dotenvQuote(value string) string {
-	// Some unescape \\ and \' in single quotes, and make LF of CRLF.
-	if !strings.ContainsAny(value, "'\r") && !strings.Contains(value, `\\`) && !strings.HasSuffix(value, `\`) {
+	if !needsDouble(value) {
 		return "'" + value + "'"
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\r", `\r`).Replace(value) + `"`

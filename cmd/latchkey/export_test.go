@@ -95,6 +95,8 @@ func TestExportRefuses(t *testing.T) {
 		d.set(variable("GOOD", "value"), variable("L", "a\nb"), variable("R", "a\rb"), variable("X", "\xff"))
 		latchkey(t, "export", "--format", test.format).expect(t, 1, "", test.stderr)
 	}
+	d.set(variable("B", "it's `id`"))
+	latchkey(t, "export").expect(t, 1, "", "latchkey: error: printing B, of the secret secret-B: it needs double quotes in a dotenv file, and a shell that reads the file would run what is in backquotes\nlatchkey: hint: leave it out with --only, or choose another format\n")
 	if got := latchkey(t, "export", "--format", "xml"); got.code != 2 || !strings.Contains(got.stderr, "want one of dotenv, json, docker-env-file, devcontainer, systemd") {
 		t.Errorf("export --format xml = %+v", got)
 	}
