@@ -4,14 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // forms calls add with all that a value may look like: as it is, without the
@@ -53,12 +47,43 @@ func encoded(v []byte, add func([]byte)) {
 		return
 	}
 	add(bytes.Clone(v))
-	digits := hex.AppendEncode(nil, v)
-	add(digits)
-	add(bytes.ToUpper(digits))
+	hexForms(v, add)
 	base64Forms(v, add)
 	for _, s := range escaped(string(v)) {
 		add([]byte(s))
+	}
+}
+
+// maxPieces is the size of a value, in bytes, up to which the pieces of its
+// encoded forms are found: there is one for each byte.
+const maxPieces = 1 << 10
+
+// pieces are all the parts of an encoded text that stand for Min bytes, which
+// begin at every step. However a longer text is broken into lines, what is left
+// of a value on a line is covered by them, but for less than Min bytes.
+func pieces(text []byte, size, step int, add func([]byte)) {
+	for i := 0; i+size <= len(text); i += step {
+		add(text[i : i+size : i+size])
+	}
+}
+
+// hexForms are a value in digits of either case: without anything in between,
+// as xxd(1) has it in lines too, and with what programs put between the bytes.
+func hexForms(v []byte, add func([]byte)) {
+	digits := hex.EncodeToString(v)
+	var colons, blanks strings.Builder
+	for i := 0; i < len(digits); i += 2 {
+		colons.WriteString(digits[i:i+2] + ":")
+		blanks.WriteString(digits[i:i+2] + " ")
+	}
+	all := []string{digits, strings.TrimSuffix(colons.String(), ":"), strings.TrimSuffix(blanks.String(), " ")}
+	for _, text := range all {
+		add([]byte(text))
+		add([]byte(strings.ToUpper(text)))
+	}
+	if len(v) <= maxPieces {
+		pieces([]byte(digits), 2*Min, 2, add)
+		pieces([]byte(strings.ToUpper(digits)), 2*Min, 2, add)
 	}
 }
 
@@ -73,7 +98,11 @@ func base64Forms(v []byte, add func([]byte)) {
 		// before or behind the value are unknown.
 		for before := range 3 {
 			text := e.EncodeToString(append(make([]byte, before, before+len(v)), v...))
-			add([]byte(text[(8*before+5)/6 : 8*(before+len(v))/6]))
+			within := []byte(text[(8*before+5)/6 : 8*(before+len(v))/6])
+			add(within)
+			if len(v) <= maxPieces && (e == base64.StdEncoding || bytes.ContainsAny(within, "-_")) {
+				pieces(within, 8*Min/6, 1, add)
+			}
 		}
 	}
 	// RFC 1421 (PEM) has lines of 64 characters, RFC 2045 (MIME) and base64(1) 76.
@@ -95,87 +124,4 @@ func wrap(text string, width int, end string) string {
 		text = text[width:]
 	}
 	return b.String() + text
-}
-
-// escaped is a value as JSON, URLs, Go and shells have it within quotes.
-func escaped(s string) []string {
-	query := url.QueryEscape(s)
-	component := strings.ReplaceAll(query, "+", "%20")
-	// encodeURIComponent of JavaScript leaves these.
-	script := strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(component)
-	forms := []string{query, component, script, url.PathEscape(s)}
-	for _, f := range forms {
-		forms = append(forms, lowerEscapes(f))
-	}
-	forms = append(forms, jsonForms(s)...)
-	return append(forms,
-		inner(strconv.Quote(s)), inner(strconv.QuoteToASCII(s)),
-		strings.ReplaceAll(s, "'", `'\''`), strings.ReplaceAll(s, "'", `'"'"'`))
-}
-
-// jsonForms are a value as the encoders of Go, with and without HTML in mind,
-// JavaScript, Python (which leaves ASCII only) and PHP (which escapes the slash)
-// have it.
-func jsonForms(s string) (forms []string) {
-	var plain bytes.Buffer
-	e := json.NewEncoder(&plain)
-	e.SetEscapeHTML(false)
-	html, err := json.Marshal(s)
-	if err != nil || e.Encode(s) != nil {
-		return nil
-	}
-	text := inner(strings.TrimSuffix(plain.String(), "\n"))
-	// Go escapes these for JavaScript's sake (RFC 8259 does not ask for it).
-	script := strings.NewReplacer(`\\`, `\\`, `\u2028`, "\u2028", `\u2029`, "\u2029").Replace(text)
-	forms = []string{inner(string(html)), text, script, asciiJSON(text), upperJSON(asciiJSON(text))}
-	for _, f := range forms {
-		forms = append(forms, strings.ReplaceAll(f, "/", `\/`))
-	}
-	return forms
-}
-
-// asciiJSON escapes what of a JSON string is not ASCII, as UTF-16 (RFC 8259,
-// section 7).
-func asciiJSON(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		switch high, low := utf16.EncodeRune(r); {
-		case r < utf8.RuneSelf:
-			b.WriteRune(r)
-		case high != utf8.RuneError:
-			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
-
-// upperJSON writes the hex digits of \u00e9 in upper case.
-func upperJSON(text string) string {
-	b := []byte(text)
-	for i := 0; i+1 < len(b); i += 2 {
-		for i+1 < len(b) && b[i] != '\\' {
-			i++
-		}
-		if i+6 <= len(b) && b[i] == '\\' && b[i+1] == 'u' {
-			copy(b[i+2:i+6], bytes.ToUpper(b[i+2:i+6]))
-		}
-	}
-	return string(b)
-}
-
-// inner is what is between quotes.
-func inner(quoted string) string { return quoted[1 : len(quoted)-1] }
-
-// lowerEscapes writes the hex digits of %2F in lower case.
-func lowerEscapes(s string) string {
-	b := []byte(s)
-	for i := 0; i+2 < len(b); i++ {
-		if b[i] == '%' {
-			copy(b[i+1:i+3], bytes.ToLower(b[i+1:i+3]))
-			i += 2
-		}
-	}
-	return string(b)
 }

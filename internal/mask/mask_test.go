@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,6 +106,71 @@ func TestFormsOfOtherJSON(t *testing.T) {
 			t.Errorf("%s: the text became %q", encoder, got)
 		}
 	}
+}
+
+// Forms that other programs write, as they write them.
+func TestFormsOfOthers(t *testing.T) {
+	const value = "S3cr3t/Val+ue=&\"<x>'\\y $z"
+	s := New([]Value{{"A", []byte(value)}})
+	for program, form := range map[string]string{
+		"urllib.parse.quote": `S3cr3t/Val%2Bue%3D%26%22%3Cx%3E%27%5Cy%20%24z`,
+		"encodeURI":          `S3cr3t/Val+ue=&%22%3Cx%3E'%5Cy%20$z`,
+		"JSON in JSON":       `S3cr3t/Val+ue=&\\\"<x>'\\\\y $z`,
+		"Python's repr":      `S3cr3t/Val+ue=&"<x>\'\\y $z`,
+		"declare -p":         `S3cr3t/Val+ue=&\"<x>'\\y \$z`,
+		"bash's %q":          `S3cr3t/Val+ue=\&\"\<x\>\'\\y\ \$z`,
+		"zsh's (q)":          `S3cr3t/Val+ue\=\&\"\<x\>\'\\y\ \$z`,
+		"html.escape":        `S3cr3t/Val+ue=&amp;&quot;&lt;x&gt;&#x27;\y $z`,
+		"htmlspecialchars":   `S3cr3t/Val+ue=&amp;&quot;&lt;x&gt;&#039;\y $z`,
+		"hex with colons":    strings.TrimSuffix(regexp.MustCompile("..").ReplaceAllString(hex.EncodeToString([]byte(value)), "$0:"), ":"),
+		"hexdump -C":         strings.TrimSuffix(regexp.MustCompile("..").ReplaceAllString(hex.EncodeToString([]byte(value)), "$0 "), " "),
+	} {
+		if got := masked(t, s, "before|"+form+"|after"); got != "before|[secret A]|after" {
+			t.Errorf("%s: the text became %q", program, got)
+		}
+	}
+}
+
+// Within a longer text in base64 or hex that is broken into lines anywhere, less
+// than Min bytes of a value are left on a line.
+func TestPieces(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		value := make([]byte, 20+random.IntN(150))
+		for i := range value {
+			value[i] = byte(random.Uint32())
+		}
+		s := New([]Value{{"A", value}})
+		text := append(bytes.Repeat([]byte("."), random.IntN(80)), value...)
+		width := 4 * (5 + random.IntN(20))
+		for _, line := range strings.Split(masked(t, s, wrap(base64.StdEncoding.EncodeToString(text), width, "\n")), "\n") {
+			for _, rest := range strings.Split(line, "[secret A]") {
+				left, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(rest, "=")[:len(strings.TrimRight(rest, "="))/4*4])
+				if err == nil && overlap(left, value) >= Min+3 {
+					t.Fatalf("%d bytes of the value are left in a line of base64", overlap(left, value))
+				}
+			}
+		}
+		for _, line := range strings.Split(masked(t, s, wrap(hex.EncodeToString(text), 60, "\n")), "\n") {
+			for _, rest := range strings.Split(line, "[secret A]") {
+				left, err := hex.DecodeString(rest)
+				if err == nil && overlap(left, value) >= Min {
+					t.Fatalf("%d bytes of the value are left in a line of hex", overlap(left, value))
+				}
+			}
+		}
+	}
+}
+
+// overlap is the length of the longest run of bytes that two have in common.
+func overlap(a, b []byte) (most int) {
+	for i := range a {
+		for j := range b {
+			n := commonPrefix(a[i:], b[j:])
+			most = max(most, n)
+		}
+	}
+	return most
 }
 
 // Nothing is longer than Longest says, and something is that long.
