@@ -74,7 +74,11 @@ var reservedFiles = []string{
 	"~/.rhosts", "~/.shosts", "~/.k5login", "~/.k5users", "~/.pam_environment", "~/.forward", "~/.procmailrc",
 	"~/.xsession", "~/.xsessionrc", "~/.xprofile", "~/.xinitrc", "~/.xserverrc", "~/.config/autostart/",
 	"~/.config/environment.d/", "~/.config/systemd/", "~/.local/share/systemd/", "~/.gdbinit", "~/.pythonrc", "~/.envrc",
-	"~/.gitconfig", "~/.config/git/config", "~/.local/bin/", "~/bin/", "~/.config/latchkey/", "~/.local/state/latchkey/",
+	"~/.vimrc", "~/.vim/", "~/.gvimrc", "~/.exrc", "~/.nvimrc", "~/.config/nvim/", "~/.emacs", "~/.emacs.d/", "~/.config/emacs/", "~/.nanorc",
+	"~/.tmux.conf", "~/.config/tmux/", "~/.screenrc", "~/.irbrc", "~/.pryrc", "~/.psqlrc", "~/.sqliterc", "~/.pdbrc", "~/.ipython/", "~/.Rprofile",
+	"~/.oh-my-zsh/", "~/.bashrc.d/", "~/.bash_completion", "~/.config/direnv/", "~/.config/starship.toml", "~/.lesskey", "~/.lessfilter", "~/.mailcap",
+	"~/.gnupg/gpg.conf", "~/.gnupg/gpg-agent.conf", "~/.gradle/init.gradle", "~/.gradle/init.d/", "~/.cargo/config", "~/.cargo/config.toml", "~/.cargo/bin/", "~/go/bin/",
+	"~/.gitconfig", "~/.config/git/config", "~/.config/git/hooks/", "~/.local/bin/", "~/bin/", "~/.config/latchkey/", "~/.local/state/latchkey/",
 	"/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/", "/usr/", "/boot/", "/dev/", "/proc/", "/sys/",
 	"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/sudoers", "/etc/sudoers.d/", "/etc/doas.conf", "/etc/pam.d/", "/etc/security/",
 	"/etc/ssh/", "/etc/profile", "/etc/profile.d/", "/etc/bash.bashrc", "/etc/bashrc", "/etc/zsh/", "/etc/zshenv", "/etc/zshrc", "/etc/zprofile", "/etc/fish/",
@@ -118,19 +122,48 @@ func CheckFilePath(p string) error {
 		}
 	}
 	if pattern := reservedFile(p); pattern != "" {
-		return fmt.Errorf("%s is reserved, as it decides who may log in or what programs run", pattern)
+		return fmt.Errorf("is reserved (%s): what decides who may log in, or what programs run, is no secret's file", pattern)
 	}
 	return nil
 }
 
-// reservedFile is the pattern that reserves a path, "" if none does. A path
-// that may not be replaced by a file is reserved with all that lies below it,
-// and with what leads to it.
+// reservedFile is the pattern that reserves a path, "" if none does. A path that
+// may not be replaced by a file is reserved with all that lies below it, and with
+// what leads to it.
+//
+// A file of a home directory is reserved in everybody's, as an absolute path may
+// lead to another user's; and in any case, as some file systems tell none.
 func reservedFile(p string) string {
+	if name := gitFile(p); name != "" {
+		return name
+	}
+	folded := strings.ToLower(p)
 	for _, pattern := range reservedFiles {
 		name := strings.TrimSuffix(pattern, "/")
-		if p == name || strings.HasPrefix(p, name+"/") || strings.HasPrefix(name, p+"/") {
+		if below(p, name) || below(name, p) {
 			return pattern
+		}
+		if rest, ofHome := strings.CutPrefix(strings.ToLower(name), "~/"); ofHome {
+			if i := strings.Index(folded+"/", "/"+rest+"/"); i >= 0 && (rest[0] == '.' || i < 2) {
+				return pattern
+			}
+		}
+	}
+	return ""
+}
+
+// below reports whether a path is another one, or lies below it.
+func below(p, dir string) bool {
+	return p == dir || len(p) > len(dir) && p[:len(dir)] == dir && p[len(dir)] == '/'
+}
+
+// gitFile is what of a path is a git repository's that git runs, or reads what to
+// run from.
+func gitFile(p string) string {
+	_, inside, found := strings.Cut(strings.ToLower(p)+"/", "/.git/")
+	for _, name := range []string{"hooks", "config", "config.worktree"} {
+		if found && (inside == "" || strings.HasPrefix(inside, name+"/")) {
+			return ".git/" + name
 		}
 	}
 	return ""

@@ -39,6 +39,7 @@ func TestCheckFilePath(t *testing.T) {
 	for _, p := range []string{
 		"~/a", "/a", "~/.config/tool/config.json", "/run/user/1000/token", "~/ä b", "~/..a", "~/a..b/...", "~/" + part, longest,
 		"~/.netrc", "~/.ssh/id_ed25519", "~/.ssh/known", "~/.bashrc2", "~/.bashr", "/etc/tool/token", "/home/u/.npmrc", "~/-x", "~/~",
+		"~/work/go/bin/tool.key", "~/work/bin/x", "~/.npmrc", "~/.aws/credentials", "~/.kube/config", "~/.docker/config.json", "~/.gitea/token", "~/work/.gitlab/hooks/x",
 	} {
 		if err := CheckFilePath(p); err != nil {
 			t.Errorf("CheckFilePath(%.40q…, %d bytes) = %v; want it taken", p, len(p), err)
@@ -49,6 +50,8 @@ func TestCheckFilePath(t *testing.T) {
 		"~/a\x00", "~/a\nb", "~/\x7f", "~/\xff", "~/" + part + "p", longest + "x", `\a`, "C:/a",
 		"~/.bashrc", "~/.bashrc/x", "~/.ssh", "~/.ssh/authorized_keys", "~/.ssh/rc", "~/.config", "~/.config/fish/conf.d/x.fish", "~/.config/systemd/user/x.service",
 		"/etc", "/etc/passwd", "/etc/profile.d/x.sh", "/proc/self/mem", "/dev/shm/x", "/usr/local/bin/x", "/bin/sh", "~/.local/state/latchkey/files.json",
+		"/home/alice/.ssh/authorized_keys", "/root/.bashrc", "/home/alice/.config/systemd/user/x", "~/.SSH/authorized_keys", "~/.BashRC",
+		"~/.vimrc", "~/.tmux.conf", "~/.config/nvim/init.lua", "~/.cargo/bin/ls", "~/go/bin/x", "~/bin/x", "~/work/.git/hooks/pre-commit", "/srv/app/.git/config", "~/.git",
 	} {
 		if CheckFilePath(p) == nil {
 			t.Errorf("CheckFilePath(%.40q…, %d bytes) takes it; want it refused", p, len(p))
