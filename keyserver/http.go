@@ -167,6 +167,8 @@ var errPanic = errors.New("a panic, see above")
 func (s *Server) logRequest(a *answer, r *http.Request, begin time.Time) {
 	level := slog.LevelDebug
 	switch {
+	case a.status >= 500 && r.Context().Err() != nil:
+		level = slog.LevelInfo // the caller has gone, or was too slow
 	case a.status >= 500:
 		level = slog.LevelError
 	case a.status >= 400:

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,6 +21,9 @@ type secretTargets struct{ env, file string }
 // targetsGiven is what --env and --file say. What no server would take is told
 // before a value is read.
 func targetsGiven(c *cli.Context) (t secretTargets, err error) {
+	if !utf8.ValidString(c.String("description")) { // JSON would change it
+		return t, usagef("flag --description: it is not valid UTF-8")
+	}
 	if t.env = c.String("env"); t.env != "" {
 		if err := checkEnv("--env", t.env); err != nil {
 			return t, err
@@ -50,6 +54,9 @@ func fileTarget(flag, path string) (string, error) {
 		return "", withHint(usagef("flag %s: %s is relative, and workspaces start elsewhere", flag, path), hint)
 	}
 	if home, err := os.UserHomeDir(); err == nil {
+		if filepath.Clean(path) == filepath.Clean(home) {
+			return "", withHint(usagef("flag %s: %s is your home directory, not a file", flag, path), "a file looks like ~/.config/tool/config.json")
+		}
 		path = api.HomePath(path, home)
 	}
 	if err := api.CheckFilePath(path); err != nil {

@@ -62,6 +62,10 @@ func workTree(ctx context.Context, dir string) ([]string, error) {
 // Staged walks what the next commit would bring into the repository of a
 // directory: the index against the last commit.
 func (w Walk) Staged(ctx context.Context, dir string) error {
+	// Elsewhere git diff is another command, with an error about that.
+	if _, err := output(git(ctx, dir, "rev-parse", "--git-dir")); err != nil {
+		return err
+	}
 	out, err := output(git(ctx, dir, "diff", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff", "--diff-filter=ACMT"))
 	if err != nil {
 		return err

@@ -149,6 +149,14 @@ func TestStaged(t *testing.T) {
 	}
 }
 
+func TestStagedElsewhere(t *testing.T) {
+	newRepository(t) // for its environment
+	err := Walk{}.Staged(t.Context(), t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "not a git repository") {
+		t.Errorf("outside of a repository: %v; want git's words for that", err)
+	}
+}
+
 func TestRange(t *testing.T) {
 	r := newRepository(t)
 	r.write("kept", "kept")
