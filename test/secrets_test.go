@@ -330,6 +330,15 @@ func TestMissingSecretsAreSaid(t *testing.T) {
 			t.Errorf("latchkey %s: %v\n%s; want that NPM_TOKEN is missing, and its help", strings.Join(args, " "), err, out)
 		}
 	}
+	// Nor is it said that nothing is missing while nobody knows.
+	away := w.user.newWorkspace(t, "away", nil)
+	away.Setenv("LATCHKEY_URL", "https://127.0.0.1:1")
+	away.StartDaemon(t)
+	for _, args := range [][]string{{"workspace", "check"}, {"run", "--strict", "--", "true"}, {"run", "--", "true"}} {
+		if out, err := away.Try(t, "latchkey", args...); err == nil || !strings.Contains(out, "not to be had") {
+			t.Errorf("without a server, latchkey %s: %v\n%s; want that nothing is known", strings.Join(args, " "), err, out)
+		}
+	}
 	token, netrc := newCanary(t, "token"), newCanary(t, "netrc")
 	w.Pipe(t, []byte(token), "latchkey", "secret", "create", "npm", "--env", "NPM_TOKEN")
 	w.Pipe(t, []byte(netrc), "latchkey", "secret", "create", "netrc", "--file", "~/.netrc")

@@ -158,7 +158,7 @@ func (s *secretSync) scanValues(generation int64) ([]mask.Value, int64) {
 	values := []mask.Value{}
 	if s.current != nil {
 		for _, held := range s.current.secrets {
-			values = append(values, mask.Value{Name: held.name, Bytes: bytes.Clone(beginning(s.current.value(held)))})
+			values = append(values, mask.Value{Name: held.name, Bytes: bytes.Clone(beginning(s.current.value(held), maxScanValue))})
 		}
 	}
 	return values, s.generation
@@ -166,11 +166,11 @@ func (s *secretSync) scanValues(generation int64) ([]mask.Value, int64) {
 
 // beginning is what of a value is looked for. It ends with a line if it can: what
 // is left of a cut one could be anything.
-func beginning(value []byte) []byte {
-	if len(value) <= maxScanValue {
+func beginning(value []byte, most int) []byte {
+	if len(value) <= most {
 		return value
 	}
-	value = value[:maxScanValue]
+	value = value[:most]
 	if end := bytes.LastIndexByte(value, '\n'); end > 0 {
 		return value[:end]
 	}

@@ -26,6 +26,11 @@ type Variable struct {
 type SecretState struct {
 	Variables []Variable        `json:"variables"` // by the names of the secrets; each variable once
 	Missing   []api.Requirement `json:"missing"`   // what the workspace needs and has not
+	Files     []SecretFile      `json:"files"`     // what secrets have a file, without their values
+
+	// Known says that the server, or the cache, has said what there is. Else
+	// nothing is known, also not of what is missing: Notice says why.
+	Known bool `json:"known"`
 
 	// Generation changes with every change of what the workspace is given, and
 	// with the daemon. It says nothing else.
@@ -34,6 +39,13 @@ type SecretState struct {
 	// Notice is what the user should know of it, such as that the server is
 	// away; "" if there is nothing to say.
 	Notice string `json:"notice"`
+}
+
+// A SecretFile is a secret with a file. Another Version is another content.
+type SecretFile struct {
+	Secret  string `json:"secret"` // its name
+	Path    string `json:"path"`   // as the server has it
+	Version int64  `json:"version"`
 }
 
 // maxSecrets bounds what is read of the daemon's answer: all variables, in
@@ -50,6 +62,13 @@ func Secrets(ctx context.Context, dir string) (SecretState, error) {
 // after. It fails when the daemon ends.
 func WaitSecrets(ctx context.Context, dir string, after int64) (SecretState, error) {
 	return askSecrets(ctx, dir, "/secrets/wait?after="+strconv.FormatInt(after, 10))
+}
+
+// FileValues asks the daemon of a runtime directory for the values of secrets with
+// a file, for who is to hide them: variables without a name. A long value is cut.
+func FileValues(ctx context.Context, dir string) ([]Variable, error) {
+	s, err := askSecrets(ctx, dir, "/secrets/files")
+	return s.Variables, err
 }
 
 func askSecrets(ctx context.Context, dir, path string) (s SecretState, err error) {
@@ -70,7 +89,7 @@ func FetchSecrets(ctx context.Context, client *api.Client) (SecretState, error) 
 	}
 	home, _ := os.UserHomeDir() // "" without one, which a plan can do with
 	p := s.plan(home)
-	state := SecretState{Variables: s.copies(p), Generation: s.revision}
+	state := SecretState{Variables: s.copies(p), Files: filesOf(p), Generation: s.revision, Known: true}
 	items := p.items
 	for _, held := range p.files {
 		items = append(items, api.DeliveryItem{Target: api.FileTarget, Where: held.file, State: api.Delivered})

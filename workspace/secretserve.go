@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ type StateSecrets struct {
 	Delivered int                `json:"delivered"` // targets
 	Items     []api.DeliveryItem `json:"items"`     // every target
 	Missing   []api.Requirement  `json:"missing"`
+	Known     bool               `json:"known"` // the server, or the cache, has said what there is
 	Notice    string             `json:"notice,omitempty"`
 
 	WatchedSince *time.Time `json:"watched_since,omitempty"` // nil: no change is told now
@@ -59,12 +61,49 @@ func (s *secretSync) notice() string {
 func (s *secretSync) state() (SecretState, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := SecretState{Variables: []Variable{}, Missing: []api.Requirement{}, Generation: s.generation, Notice: s.notice()}
+	state := SecretState{Variables: []Variable{}, Missing: []api.Requirement{}, Files: []SecretFile{}, Generation: s.generation, Notice: s.notice()}
 	if s.current != nil {
+		state.Known = true
 		state.Variables = s.current.copies(s.plan)
+		state.Files = filesOf(s.plan)
 		state.Missing = missing(s.current.requirements, s.items)
 	}
 	return state, s.changed
+}
+
+// filesOf lists the files of a plan.
+func filesOf(p plan) []SecretFile {
+	files := []SecretFile{}
+	for _, held := range p.files {
+		files = append(files, SecretFile{held.name, held.file, held.version})
+	}
+	return files
+}
+
+// maxHidden is how much of a file's value is given to who hides it, in bytes: each
+// of its lines, and its encoded forms, are looked for in all that is printed.
+const maxHidden = 16 << 10
+
+// fileValues are copies of the values of secrets with a file, or their beginnings.
+func (s *secretSync) fileValues() SecretState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := SecretState{Variables: []Variable{}, Generation: s.generation, Known: s.current != nil}
+	for _, held := range s.plan.files {
+		if s.current != nil {
+			state.Variables = append(state.Variables, Variable{Secret: held.name, Value: bytes.Clone(beginning(s.current.value(held), maxHidden))})
+		}
+	}
+	return state
+}
+
+// serveFileValues answers GET /secrets/files.
+func (d *Daemon) serveFileValues(w http.ResponseWriter, _ *http.Request) {
+	state := SecretState{Notice: noticeOff}
+	if d.secrets != nil {
+		state = d.secrets.fileValues()
+	}
+	d.tellSecrets(w, state)
 }
 
 // summary is for the status.
@@ -73,6 +112,7 @@ func (s *secretSync) summary() StateSecrets {
 	defer s.mu.Unlock()
 	sum := StateSecrets{Items: []api.DeliveryItem{}, Missing: []api.Requirement{}, Notice: s.notice(), Polled: s.link.polled, Memory: s.current.memory()}
 	if s.current != nil {
+		sum.Known = true
 		sum.Revision = s.current.revision
 		sum.Items = append(sum.Items, s.items...)
 		sum.Missing = missing(s.current.requirements, s.items)

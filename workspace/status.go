@@ -72,6 +72,7 @@ func (d *Daemon) control() http.Handler {
 	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.lastOffer()) })
 	mux.HandleFunc("GET /secrets", d.serveSecrets)
 	mux.HandleFunc("GET /secrets/wait", d.serveWait)
+	mux.HandleFunc("GET /secrets/files", d.serveFileValues)
 	mux.HandleFunc("POST /scan", d.serveScan)
 	mux.HandleFunc("POST /scan/hashes", d.serveScanHashes)
 	return mux

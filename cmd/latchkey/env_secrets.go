@@ -23,6 +23,9 @@ func (p *program) secretExports(ctx context.Context, s shell) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := g.known(); err != nil {
+		return "", err
+	}
 	if g.Notice != "" {
 		p.message("warning", g.Notice)
 	}

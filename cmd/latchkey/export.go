@@ -52,6 +52,9 @@ A value that a format can't hold is an error, and then nothing is printed.`,
 			if err != nil {
 				return explainWorkspace(err)
 			}
+			if err := g.known(); err != nil {
+				return err
+			}
 			if g.Notice != "" {
 				p.message("warning", g.Notice)
 			}

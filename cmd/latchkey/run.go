@@ -87,6 +87,9 @@ func (r *runner) run(ctx context.Context) error {
 	case err != nil:
 		return &statusError{explainWorkspace(err), exitRun}
 	}
+	if err := r.given.known(); err != nil {
+		return &statusError{err, exitRun}
+	}
 	if r.given.Notice != "" {
 		r.message("warning", r.given.Notice)
 	}

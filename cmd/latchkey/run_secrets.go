@@ -63,6 +63,19 @@ func secretsOfServer(ctx context.Context) (given, error) {
 	return given{state, ""}, err
 }
 
+// known is why the secrets are not to be had, nil if they are. That there are none
+// must not be taken for that nobody knows.
+func (g given) known() error {
+	if g.Known {
+		return nil
+	}
+	why := g.Notice
+	if why == "" {
+		why = "the workspace daemon has not heard of any"
+	}
+	return withHint(fmt.Errorf("the secrets are not to be had: %s", why), `"latchkey status" says more; a daemon that is run with --secret-cache has them from a start without the server, too`)
+}
+
 // only picks the variables that have one of the names, or are of a secret that
 // has; without names, all.
 func (g given) only(names []string) (picked []workspace.Variable, err error) {
@@ -75,6 +88,9 @@ func (g given) only(names []string) (picked []workspace.Variable, err error) {
 		if slices.Contains(names, v.Name) || slices.Contains(names, v.Secret) {
 			picked = append(picked, v)
 		}
+	}
+	for _, f := range g.Files { // nothing to pick, but --watch looks at it
+		known = append(known, f.Secret)
 	}
 	unknown := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		return slices.Contains(known, name) || slices.ContainsFunc(g.Missing, func(m api.Requirement) bool { return m.EnvName == name })

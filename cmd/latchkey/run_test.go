@@ -163,3 +163,22 @@ func TestRunTellsOfMissing(t *testing.T) {
 		t.Errorf("run --strict --only of what is missing = %+v", got)
 	}
 }
+
+// That nobody knows what there is is no reason to start without it.
+func TestRunWithoutKnownSecrets(t *testing.T) {
+	newHome(t)
+	d := newSecretsDaemon(t)
+	d.change(func(s *workspace.SecretState) { s.Known, s.Notice = false, "the key server is away" })
+	for _, args := range [][]string{
+		{"run", "--", "true"}, {"run", "--strict", "--", "true"}, {"run", "--watch", "--", "true"}, {"export"}, {"env", "--secrets", "--shell", "sh"},
+	} {
+		got := latchkey(t, args...)
+		want := 1
+		if args[0] == "run" {
+			want = exitRun
+		}
+		if got.code != want || got.stdout != "" || !strings.Contains(got.stderr, "the secrets are not to be had: the key server is away") {
+			t.Errorf("latchkey %s = %+v; want status %d, and why", strings.Join(args, " "), got, want)
+		}
+	}
+}

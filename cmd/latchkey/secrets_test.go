@@ -20,7 +20,8 @@ type secretsDaemon struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	state   workspace.SecretState
-	waiting int // requests that wait for a change
+	files   []workspace.Variable // values of secrets with a file
+	waiting int                  // requests that wait for a change
 }
 
 // newSecretsDaemon serves until the test ends, for this process and what it
@@ -29,7 +30,7 @@ func newSecretsDaemon(t *testing.T, vars ...workspace.Variable) *secretsDaemon {
 	t.Helper()
 	d := &secretsDaemon{Dir: shortDir(t)}
 	d.changed.L = &d.mu
-	d.state = workspace.SecretState{Variables: vars, Generation: 1}
+	d.state = workspace.SecretState{Variables: vars, Generation: 1, Known: true}
 	l, err := net.Listen("unix", workspace.ControlSocket(d.Dir))
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +67,10 @@ func (d *secretsDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			d.changed.Wait()
 		}
 		d.waiting--
+	}
+	if r.URL.Path == "/secrets/files" {
+		json.NewEncoder(w).Encode(workspace.SecretState{Variables: d.files, Known: true})
+		return
 	}
 	json.NewEncoder(w).Encode(d.state)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,11 @@ func (r *runner) supervise(ctx context.Context, vars []workspace.Variable) error
 	s.env = r.environ(vars)
 	s.warn = r.warn
 	if r.mask {
-		s.mask = newMasking(s, r.maskSet(nil, vars))
+		hidden, err := r.hidden(ctx)
+		if err != nil {
+			return &statusError{err, exitRun}
+		}
+		s.mask = newMasking(s, r.maskSet(nil, hidden))
 		defer s.mask.close()
 		r.program = &program{r.stdin, r.stdout, s.mask.messages()}
 		s.warn = r.warn
@@ -51,16 +56,31 @@ func (r *runner) supervise(ctx context.Context, vars []workspace.Variable) error
 	return &endedError{status}
 }
 
+// hidden are the values to hide: all that this workspace has, also those of files,
+// and those that CMD is not given. It may have them from elsewhere.
+func (r *runner) hidden(ctx context.Context) ([]workspace.Variable, error) {
+	if r.given.daemon == "" {
+		return r.given.Variables, nil // without a daemon there are no files
+	}
+	ctx, cancel := context.WithTimeout(ctx, secretsTimeout)
+	defer cancel()
+	files, err := workspace.FileValues(ctx, r.given.daemon)
+	if err != nil {
+		return nil, explainWorkspace(err)
+	}
+	return append(slices.Clone(r.given.Variables), files...), nil
+}
+
 // maskSet is what to hide: the values of now, and those of before, which the
 // program may still hold.
 func (r *runner) maskSet(before []mask.Value, vars []workspace.Variable) *maskValues {
 	m := &maskValues{values: before}
 	var fresh []string
 	for _, v := range vars {
-		value := mask.Value{Name: v.Name, Bytes: v.Value}
+		value := mask.Value{Name: cmp.Or(v.Name, v.Secret), Bytes: v.Value}
 		if !slices.ContainsFunc(m.values, func(old mask.Value) bool { return old.Name == value.Name && string(old.Bytes) == string(value.Bytes) }) {
 			m.values = append(m.values, value)
-			fresh = append(fresh, v.Name)
+			fresh = append(fresh, value.Name)
 		}
 	}
 	m.set = mask.New(m.values)
@@ -98,16 +118,24 @@ func (r *runner) watchSecrets(ctx context.Context, s *supervisor, vars []workspa
 			r.message("warning", state.Notice)
 		}
 		notice = state.Notice
+		if !state.Known {
+			continue // CMD keeps what it has
+		}
+		before := r.given.filesOnly(r.only)
 		r.given.SecretState = state
 		next := r.given.stillOnly(r.only)
-		if slices.EqualFunc(next, vars, func(a, b workspace.Variable) bool { return a.Name == b.Name && string(a.Value) == string(b.Value) }) {
-			if r.signal == 0 {
-				continue
-			}
+		same := slices.EqualFunc(next, vars, func(a, b workspace.Variable) bool { return a.Name == b.Name && string(a.Value) == string(b.Value) })
+		if same && slices.Equal(before, r.given.filesOnly(r.only)) {
+			continue
 		}
 		vars = next
 		if s.mask != nil {
-			s.mask.use(r.maskSet(s.mask.values(), vars))
+			hidden, err := r.hidden(ctx)
+			if err != nil {
+				r.warn(fmt.Errorf("new values of files are not hidden: %w", err))
+				hidden = r.given.Variables
+			}
+			s.mask.use(r.maskSet(s.mask.values(), hidden))
 		}
 		s.changed(r.environ(vars), r.signal)
 	}
@@ -130,6 +158,15 @@ func (r *runner) settled(ctx context.Context, generation int64) (workspace.Secre
 		state = next
 	}
 	return state, err
+}
+
+// filesOnly are the files of those secrets that are among the names; without
+// names, all.
+func (g given) filesOnly(names []string) []workspace.SecretFile {
+	if len(names) == 0 {
+		return g.Files
+	}
+	return slices.DeleteFunc(slices.Clone(g.Files), func(f workspace.SecretFile) bool { return !slices.Contains(names, f.Secret) })
 }
 
 // stillOnly is only, without those that are gone.

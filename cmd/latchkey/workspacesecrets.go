@@ -147,6 +147,9 @@ func checksHere(ctx context.Context) ([]workspaceCheck, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !state.Secrets.Known {
+		return nil, given{SecretState: workspace.SecretState{Notice: state.Secrets.Notice}}.known()
+	}
 	check := workspaceCheck{Workspace: cmp.Or(state.Workspace, "this one"), Requirements: []api.RequirementCheck{}}
 	for _, r := range state.Secrets.Missing {
 		check.Requirements = append(check.Requirements, api.RequirementCheck{Requirement: r, Why: "it is not here"})

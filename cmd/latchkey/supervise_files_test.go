@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/latchkey/latchkey/workspace"
+)
+
+// A program that has read a secret's file is started again when that changes, and
+// not when only what it was not given does, nor when the daemon knows nothing any
+// more.
+func TestRunWatchSeesFiles(t *testing.T) {
+	newHome(t)
+	d := newSecretsDaemon(t, variable("A", "value-of-a"))
+	version := func(secret string, n int64) {
+		d.change(func(s *workspace.SecretState) {
+			s.Known, s.Variables = true, []workspace.Variable{variable("A", "value-of-a")}
+			s.Files = []workspace.SecretFile{{Secret: secret, Path: "~/f", Version: n}}
+		})
+	}
+	version("f", 1)
+	tt := startOnPipes(t, latchkeyRun(t, "--watch", "--only", "A,f", "--", "/bin/sh", "-c", `echo "started with $A"; read -r line; exit 6`))
+	tt.seesTimes(t, "started with value-of-a", 1)
+	d.awaitWatcher()
+	d.change(func(s *workspace.SecretState) { s.Known, s.Variables, s.Files = false, nil, nil })
+	version("f", 2)
+	tt.seesTimes(t, "started with value-of-a", 2)
+	tt.types(t, "end\n")
+	if state, screen := tt.ends(t); state.ExitCode() != 6 {
+		t.Errorf("it ended with %v and\n%s", state, screen)
+	}
+}
+
+// All values of the workspace are hidden: those of files, and those that the
+// program was not given, as it may have them from elsewhere.
+func TestRunMaskHidesAllValues(t *testing.T) {
+	newHome(t)
+	d := newSecretsDaemon(t, variable("A", "value-of-a"), variable("B", "value-of-b"))
+	d.files = []workspace.Variable{{Secret: "config", Value: []byte("first line\nvalue-of-file\n")}}
+	cmd := latchkeyRun(t, "--mask", "--only", "A", "--", "/bin/sh", "-c", `echo "$A value-of-b value-of-file"`)
+	got, _ := ran(t, exec.Command(cmd.Path, cmd.Args[1:]...))
+	if want := (result{0, "[secret A] [secret B] [secret config]\n", ""}); got != want {
+		t.Errorf("run --mask = %+v; want %+v", got, want)
+	}
+}
