@@ -11,10 +11,9 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
-const (
-	maxReportItems  = 1000
-	maxReportDetail = 500 // bytes
-)
+// maxReportItems is enough for both targets of as many secrets as a user may have
+// (see CheckLimits), and files that are left of earlier ones.
+const maxReportItems = 2*1000 + 500
 
 // reportedStates are those that a workspace may report.
 var reportedStates = []api.DeliveryState{api.Delivered, api.Shadowed, api.Blocked, api.Failed, api.Changed}
@@ -26,6 +25,9 @@ func (s *Server) reportDelivery(ctx context.Context, c *call, in api.DeliveryRep
 	p.report(in)
 	if err := p.err("the report can't be stored"); err != nil {
 		return none{}, err
+	}
+	for i := range in.Items {
+		in.Items[i].Detail = api.OneLine(in.Items[i].Detail, api.MaxDetail)
 	}
 	e := c.event(c.owner.Name + "/" + c.workspace.Name)
 	var counts []string
@@ -60,7 +62,6 @@ func (p *problems) report(in api.DeliveryReport) {
 		p.add("items", "has %d entries; at most %d are allowed", len(in.Items), maxReportItems)
 		return
 	}
-	control := func(r rune) bool { return unicode.IsControl(r) }
 	for i, item := range in.Items {
 		at := fmt.Sprintf("items[%d].", i)
 		if !validName(item.Secret) {
@@ -69,7 +70,7 @@ func (p *problems) report(in api.DeliveryReport) {
 		if item.Target != api.EnvTarget && item.Target != api.FileTarget {
 			p.add(at+"target", "must be %s or %s", api.EnvTarget, api.FileTarget)
 		}
-		if item.Where == "" || len(item.Where) > api.MaxFilePath || strings.ContainsFunc(item.Where, control) {
+		if item.Where == "" || len(item.Where) > api.MaxFilePath || strings.ContainsFunc(item.Where, unicode.IsControl) {
 			p.add(at+"where", "must be an environment variable or a path")
 		}
 		if item.Version < 0 {
@@ -77,11 +78,6 @@ func (p *problems) report(in api.DeliveryReport) {
 		}
 		if !slices.Contains(reportedStates, item.State) {
 			p.add(at+"state", "must be one of %v", reportedStates)
-		}
-		if len(item.Detail) > maxReportDetail {
-			p.add(at+"detail", "has %d bytes; at most %d are allowed", len(item.Detail), maxReportDetail)
-		} else if strings.ContainsFunc(item.Detail, control) {
-			p.add(at+"detail", "holds a control character")
 		}
 	}
 }

@@ -68,7 +68,7 @@ func TestDeliveries(t *testing.T) {
 	}
 	report := api.DeliveryReport{Revision: given.Revision, Items: []api.DeliveryItem{
 		{Secret: "both", Target: api.EnvTarget, Where: "BOTH", Version: 1, State: api.Delivered},
-		{Secret: "both", Target: api.FileTarget, Where: "~/both", Version: 1, State: api.Blocked, Detail: "there is a directory"},
+		{Secret: "both", Target: api.FileTarget, Where: "~/both", Version: 1, State: api.Blocked, Detail: "there is\na directory" + strings.Repeat("x", 500)},
 		{Secret: "gone", Target: api.EnvTarget, Where: "GONE", Version: 1, State: api.Delivered},
 	}}
 	if err := box.ReportDelivery(t.Context(), report); err != nil {
@@ -82,7 +82,7 @@ func TestDeliveries(t *testing.T) {
 		t.Errorf("after a report:\n got %s\nwant %s", got, want)
 	}
 	all, err := alice.Deliveries(t.Context(), api.Me)
-	if err != nil || all[0].Items[1].Detail != "there is a directory" || !all[0].ReportedAt.Equal(s.Clock.Now()) {
+	if err != nil || !strings.HasPrefix(all[0].Items[1].Detail, "there is a directoryx") || len(all[0].Items[1].Detail) != api.MaxDetail || !all[0].ReportedAt.Equal(s.Clock.Now()) {
 		t.Errorf("Deliveries = %+v, %v; want the detail and the time of the report", all, err)
 	}
 
@@ -122,18 +122,22 @@ func TestBadReport(t *testing.T) {
 	s := newSite(t, nil)
 	w, _ := s.newWorkspace(s.newUser("alice", api.RoleUser), "box")
 	good := api.DeliveryItem{Secret: "key", Target: api.FileTarget, Where: "~/key", State: api.Changed, Detail: strings.Repeat("x", 500)}
-	if err := w.ReportDelivery(t.Context(), api.DeliveryReport{Revision: 1, Items: make1000(good)}); err != nil {
+	if err := w.ReportDelivery(t.Context(), api.DeliveryReport{Revision: 1, Items: many(2500, good)}); err != nil {
 		t.Errorf("the largest report: %v", err)
 	}
-	wantError(t, "one item more", w.ReportDelivery(t.Context(), api.DeliveryReport{Revision: 1, Items: append(make1000(good), good)}), api.ErrInvalid, "items: has 1001 entries; at most 1000")
+	wantError(t, "one item more", w.ReportDelivery(t.Context(), api.DeliveryReport{Revision: 1, Items: many(2501, good)}), api.ErrInvalid, "items: has 2501 entries; at most 2500")
+	// A text that is too long or of several lines is no reason to know nothing.
+	odd := good
+	odd.Detail = "a\nb" + good.Detail
+	if err := w.ReportDelivery(t.Context(), api.DeliveryReport{Revision: 1, Items: []api.DeliveryItem{odd}}); err != nil {
+		t.Errorf("a report with a long detail: %v", err)
+	}
 	for want, change := range map[string]func(*api.DeliveryItem){
-		"items[0].secret: must be":        func(i *api.DeliveryItem) { i.Secret = "a/b" },
-		"items[0].target: must be env":    func(i *api.DeliveryItem) { i.Target = "disk" },
-		"items[0].where: must be":         func(i *api.DeliveryItem) { i.Where = "~/a\x1b" },
-		"items[0].version: must be":       func(i *api.DeliveryItem) { i.Version = -1 },
-		"items[0].state: must be one of":  func(i *api.DeliveryItem) { i.State = api.Pending },
-		"items[0].detail: has 501 bytes":  func(i *api.DeliveryItem) { i.Detail += "x" },
-		"items[0].detail: holds a contro": func(i *api.DeliveryItem) { i.Detail = "a\nb" },
+		"items[0].secret: must be":       func(i *api.DeliveryItem) { i.Secret = "a/b" },
+		"items[0].target: must be env":   func(i *api.DeliveryItem) { i.Target = "disk" },
+		"items[0].where: must be":        func(i *api.DeliveryItem) { i.Where = "~/a\x1b" },
+		"items[0].version: must be":      func(i *api.DeliveryItem) { i.Version = -1 },
+		"items[0].state: must be one of": func(i *api.DeliveryItem) { i.State = api.Pending },
 	} {
 		item := good
 		change(&item)
@@ -142,8 +146,8 @@ func TestBadReport(t *testing.T) {
 	wantError(t, "no revision", w.ReportDelivery(t.Context(), api.DeliveryReport{}), api.ErrInvalid, "revision: must be")
 }
 
-func make1000(item api.DeliveryItem) []api.DeliveryItem {
-	items := make([]api.DeliveryItem, 1000)
+func many(n int, item api.DeliveryItem) []api.DeliveryItem {
+	items := make([]api.DeliveryItem, n)
 	for i := range items {
 		items[i] = item
 	}

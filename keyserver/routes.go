@@ -88,7 +88,7 @@ func Routes() []Route {
 		route("GET", v2+"/workspaceagents/me/gitsshkey", workspace, 200, "key.fetch", "fetch a private key", (*Server).fetchPrivateKey),
 		route("POST", v2+"/workspaceagents/me/secrets/fetch", workspace, 200, "secret.fetch", "fetch its secrets", (*Server).fetchSecrets),
 		route("GET", v2+"/workspaceagents/me/secrets", workspace, 200, "secret.fetch", "fetch its secrets", (*Server).showSecrets),
-		route("PUT", v2+"/workspaceagents/me/secrets/status", workspace, 204, "secret.report", "report what became of its secrets", (*Server).reportDelivery),
+		route("PUT", v2+"/workspaceagents/me/secrets/status", workspace, 204, "secret.report", "report what became of its secrets", (*Server).reportDelivery).large(),
 		route("POST", v2+"/workspaceagents/me/secrets/scan", workspace, 200, "secret.scan", "look for its secrets by hash", (*Server).scanSecrets).large(),
 		watchRoute(v2+"/workspaceagents/me/watch", workspace, "workspace.watch", "be told of changes"),
 
@@ -96,7 +96,7 @@ func Routes() []Route {
 	}
 }
 
-// large is a route whose body holds values.
+// large is a route whose body holds values, or says something of all secrets.
 func (r Route) large() Route {
 	r.MaxBody = maxValueBody
 	return r

@@ -1,9 +1,6 @@
 package workspace
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/latchkey/latchkey/keyserver/api"
@@ -19,20 +16,31 @@ func (s *secretSync) deliver() {
 		s.retryFiles(s.removeAll())
 		return
 	}
-	items := slices.Clone(s.plan.items)
+	var items []api.DeliveryItem
+	for _, item := range s.plan.items {
+		items = append(items, presentable(item))
+	}
 	again := false
 	results := s.files.Deliver(s.current.contents(s.plan))
 	s.warn("the file of a secret is not as it should be", results)
 	for _, r := range results {
 		again = again || r.State != api.Delivered
-		items = append(items, api.DeliveryItem{
+		items = append(items, presentable(api.DeliveryItem{
 			Secret: r.Secret, Target: api.FileTarget, Where: r.Path, Version: r.Version, State: r.State, Detail: r.Detail,
-		})
+		}))
 	}
 	s.mu.Lock()
 	s.items = items
 	s.mu.Unlock()
 	s.retryFiles(again)
+}
+
+// presentable is an item as it can be reported and shown, whatever the server
+// wanted or the system has said.
+func presentable(item api.DeliveryItem) api.DeliveryItem {
+	item.Where = api.OneLine(item.Where, api.MaxFilePath)
+	item.Detail = api.OneLine(item.Detail, api.MaxDetail)
+	return item
 }
 
 func (s *secretSync) retryFiles(again bool) {
@@ -58,41 +66,6 @@ func (s *secretSync) warn(message string, results []secretfile.Result) {
 		}
 	}
 	s.warned = warned
-}
-
-// report tells the server what became of the secrets, unless it knows.
-func (s *secretSync) report(ctx context.Context) {
-	if s.current == nil || s.current.revision == 0 {
-		s.reporting.done()
-		return
-	}
-	r := api.DeliveryReport{Revision: s.current.revision, Items: s.items}
-	if r.Items == nil {
-		r.Items = []api.DeliveryItem{}
-	}
-	if r.Revision == s.reported.Revision && slices.Equal(r.Items, s.reported.Items) {
-		s.reporting.done()
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, secretsTimeout)
-	defer cancel()
-	err := s.server.ReportDelivery(ctx, r)
-	switch {
-	case isRefusal(err):
-		if s.reporting.tries == 0 {
-			s.doubt(fmt.Errorf("reporting the delivery of secrets: %w", err))
-		}
-		s.reporting.again()
-		return
-	case errors.Is(err, api.ErrNotFound), errors.Is(err, api.ErrInvalid), errors.Is(err, api.ErrTooLarge):
-		// The same report would end the same way.
-		s.log.Warn("the server does not take the report of what became of secrets", "err", err)
-	case err != nil:
-		s.reporting.again()
-		return
-	}
-	s.reporting.done()
-	s.reported = r
 }
 
 // drop removes what there is of secrets, here and in files, because the server

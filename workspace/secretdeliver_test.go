@@ -1,7 +1,6 @@
 package workspace
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -47,40 +46,4 @@ func TestSecretsRetryFiles(t *testing.T) {
 			t.Errorf("after all was delivered it was tried %d times more; want none", n)
 		}
 	})
-}
-
-func TestSecretsRetryReports(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := newSecretsServer(secret("a", "A", "", "one"))
-		st := newSyncTest(t, server)
-		failures := 3
-		st.secretSync.server = unreportable{server, &failures, api.ErrUnavailable}
-		defer st.begin()()
-		st.pass(time.Minute)
-		if _, _, reports := server.counts(); failures != 0 || len(reports) != 1 {
-			t.Errorf("%d failures are left and %d reports were taken; want the report tried until it was taken, once", failures, len(reports))
-		}
-		// What is refused for what it says would be refused again.
-		failures = 3
-		st.secretSync.server = unreportable{server, &failures, api.ErrInvalid}
-		server.give()
-		st.pass(time.Hour)
-		if failures != 2 {
-			t.Errorf("an invalid report was sent %d times; want once", 3-failures)
-		}
-	})
-}
-
-type unreportable struct {
-	*secretsServer
-	failures *int
-	err      error
-}
-
-func (u unreportable) ReportDelivery(ctx context.Context, r api.DeliveryReport) error {
-	if *u.failures > 0 {
-		*u.failures--
-		return u.err
-	}
-	return u.secretsServer.ReportDelivery(ctx, r)
 }

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -21,6 +22,7 @@ type testFiles struct {
 	content   map[string]string
 	states    map[string]api.DeliveryState // of paths that can't be delivered
 	stay      api.DeliveryState            // of what can't be removed; "": all can
+	detail    string                       // why they can't; "": "because"
 	delivered []time.Time
 }
 
@@ -32,7 +34,7 @@ func (f *testFiles) Deliver(files []secretfile.File) (results []secretfile.Resul
 	for _, file := range files {
 		r := secretfile.Result{Secret: file.Secret, Path: file.Path, Version: file.Version, State: api.Delivered}
 		if state := f.states[file.Path]; state != "" {
-			r.State, r.Detail = state, "because"
+			r.State, r.Detail = state, cmp.Or(f.detail, "because")
 		} else {
 			f.content[file.Path] = string(file.Content)
 		}

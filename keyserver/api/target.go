@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -106,7 +107,7 @@ func CheckFilePath(p string) error {
 		return fmt.Errorf("has %d bytes; at most %d are allowed", len(p), MaxFilePath)
 	case !utf8.ValidString(p):
 		return fmt.Errorf("is not valid UTF-8")
-	case strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case strings.ContainsFunc(p, unicode.IsControl):
 		return fmt.Errorf("holds a control character")
 	case rest == "" || strings.HasSuffix(rest, "/"):
 		return fmt.Errorf("names a directory, not a file")

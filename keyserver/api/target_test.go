@@ -47,7 +47,7 @@ func TestCheckFilePath(t *testing.T) {
 	}
 	for _, p := range []string{
 		"", "a", "./a", "~", "~/", "/", "~u/a", "~//a", "~/a//b", "~/a/", "~/./a", "~/a/.", "~/../a", "~/a/../b", "/..", "~/a/..",
-		"~/a\x00", "~/a\nb", "~/\x7f", "~/\xff", "~/" + part + "p", longest + "x", `\a`, "C:/a",
+		"~/a\x00", "~/a\nb", "~/\x7f", "~/a\u0085b", "~/\xff", "~/" + part + "p", longest + "x", `\a`, "C:/a",
 		"~/.bashrc", "~/.bashrc/x", "~/.ssh", "~/.ssh/authorized_keys", "~/.ssh/rc", "~/.config", "~/.config/fish/conf.d/x.fish", "~/.config/systemd/user/x.service",
 		"/etc", "/etc/passwd", "/etc/profile.d/x.sh", "/proc/self/mem", "/dev/shm/x", "/usr/local/bin/x", "/bin/sh", "~/.local/state/latchkey/files.json",
 		"/home/alice/.ssh/authorized_keys", "/root/.bashrc", "/home/alice/.config/systemd/user/x", "~/.SSH/authorized_keys", "~/.BashRC",
