@@ -114,8 +114,23 @@ func (s *Server) listDeliveries(ctx context.Context, c *call, _ none) ([]api.Wor
 				d.Items = append(d.Items, deliveryItem(w, sec, api.FileTarget, sec.FilePath, report.Items, d.Current))
 			}
 		}
+		d.Items = append(d.Items, leftovers(report.Items, d.Items)...)
 		return d
 	}), nil
+}
+
+// leftovers are what a workspace has reported of targets that no secret has any
+// more: files that it could not remove, or that the user has changed.
+func leftovers(reported, current []api.DeliveryItem) (left []api.DeliveryItem) {
+	for _, r := range reported {
+		here := slices.ContainsFunc(current, func(i api.DeliveryItem) bool {
+			return i.Secret == r.Secret && i.Target == r.Target && i.Where == r.Where
+		})
+		if !here && (r.State == api.Changed || r.State == api.Failed) {
+			left = append(left, r)
+		}
+	}
+	return left
 }
 
 // deliveryItem is what became of one target of a secret in one workspace.

@@ -153,3 +153,19 @@ func many(n int, item api.DeliveryItem) []api.DeliveryItem {
 	}
 	return items
 }
+
+// What a workspace could not take away is shown, though no secret has it any more.
+func TestLeftoversAreShown(t *testing.T) {
+	s := newSite(t, nil)
+	alice := s.newUser("alice", api.RoleUser)
+	w, _ := s.newWorkspace(alice, "box")
+	left := api.DeliveryItem{Secret: "gone", Target: api.FileTarget, Where: "~/gone", State: api.Changed, Detail: "you have changed it"}
+	report := api.DeliveryReport{Revision: 1, Items: []api.DeliveryItem{left, {Secret: "over", Target: api.EnvTarget, Where: "OVER", State: api.Delivered}}}
+	if err := w.ReportDelivery(t.Context(), report); err != nil {
+		t.Fatal(err)
+	}
+	all, err := alice.Deliveries(t.Context(), api.Me)
+	if err != nil || len(all) != 1 || len(all[0].Items) != 1 || all[0].Items[0] != left {
+		t.Errorf("Deliveries = %+v, %v; want the file that was left, and nothing else", all, err)
+	}
+}

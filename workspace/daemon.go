@@ -125,7 +125,6 @@ func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stopSec
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
-		ConnContext:       withScanner,
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- d.agent.Serve(agent) }()

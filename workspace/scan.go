@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/mask"
 	"github.com/latchkey/latchkey/keyserver/api"
@@ -69,49 +69,68 @@ func (s *Scanner) Hashes(ctx context.Context, r api.ScanRequest) (matches []api.
 	return matches, err
 }
 
-// A connScan is what one connection to the control socket keeps from one scan to
-// the next: the values to look for take longer to prepare than a file to read.
-type connScan struct {
+// A scanSet is what scans look for. It takes longer to prepare than a file to
+// read, so it is kept for the next one, but not for long: it holds values.
+type scanSet struct {
 	mu         sync.Mutex
-	set        *mask.Set // nil: not made yet
+	set        *mask.Set // nil: not made yet, or dropped
 	generation int64     // of set
-	window     []byte
-	overlap    int // the longest form
+	idle       *time.Timer
+	windows    sync.Pool // of *[]byte
 }
 
-type connScanKey struct{}
+// scanSetTime is how long a set is kept that nobody asks for.
+const scanSetTime = 10 * time.Second
 
-func withScanner(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, connScanKey{}, new(connScan))
+// take returns the set for what there is now.
+func (c *scanSet) take(s *secretSync) *mask.Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if values, generation := s.scanValues(c.set, c.generation); values != nil {
+		c.set, c.generation = mask.New(values), generation
+	}
+	if c.idle != nil {
+		c.idle.Stop()
+	}
+	c.idle = time.AfterFunc(scanSetTime, c.drop)
+	return c.set
+}
+
+// drop lets go of the set, as what it holds is not there any more, or nobody asks.
+func (c *scanSet) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set = nil
+}
+
+// window is room for a scan; giveBack keeps it for the next one.
+func (c *scanSet) window(size int) (w []byte, giveBack func()) {
+	p, _ := c.windows.Get().(*[]byte)
+	if p == nil || cap(*p) < size {
+		b := make([]byte, size)
+		p = &b
+	}
+	return (*p)[:size], func() { c.windows.Put(p) }
 }
 
 // serveScan answers POST /scan: where in the body secrets stand.
 func (d *Daemon) serveScan(w http.ResponseWriter, r *http.Request) {
 	matches := []ScanMatch{}
-	if c, ok := r.Context().Value(connScanKey{}).(*connScan); ok && d.secrets != nil {
-		var err error
-		if matches, err = c.scan(d.secrets, r.Body); err != nil {
+	if d.secrets != nil {
+		set := d.secrets.scanning.take(d.secrets)
+		overlap := set.Longest()
+		window, giveBack := d.secrets.scanning.window(scanWindow + overlap)
+		defer giveBack()
+		err := findIn(set, r.Body, window, overlap, func(name string, offset int64) bool {
+			matches = append(matches, ScanMatch{name, offset})
+			return len(matches) < maxScanMatches
+		})
+		if err != nil {
 			http.Error(w, "reading what to scan: "+err.Error(), http.StatusBadRequest)
 			return
 		}
 	}
 	d.tell(w, matches)
-}
-
-func (c *connScan) scan(s *secretSync, r io.Reader) ([]ScanMatch, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if values, generation := s.scanValues(c.generation); values != nil {
-		c.set, c.generation = mask.New(values), generation
-		c.overlap = c.set.Longest()
-		c.window = make([]byte, scanWindow+c.overlap)
-	}
-	matches := []ScanMatch{}
-	err := findIn(c.set, r, c.window, c.overlap, func(name string, offset int64) bool {
-		matches = append(matches, ScanMatch{name, offset})
-		return len(matches) < maxScanMatches
-	})
-	return matches, err
 }
 
 // findIn gives each place in r where a value stands to found, until that returns
@@ -148,11 +167,11 @@ func findIn(set *mask.Set, r io.Reader, window []byte, overlap int, found func(n
 }
 
 // scanValues are the beginnings of all values, of secrets with a file only as
-// well; nil if the generation is still the one that is given.
-func (s *secretSync) scanValues(generation int64) ([]mask.Value, int64) {
+// well; nil if there is a set already, and the generation still that of the set.
+func (s *secretSync) scanValues(set *mask.Set, generation int64) ([]mask.Value, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.generation == generation {
+	if set != nil && s.generation == generation {
 		return nil, generation
 	}
 	values := []mask.Value{}

@@ -27,3 +27,30 @@ func TestScanAtTheEndOfAWindow(t *testing.T) {
 		}
 	}
 }
+
+// The values that a scan has prepared are not kept when there are others, nor when
+// nobody scans.
+func TestScanKeepsNoValues(t *testing.T) {
+	server := newSecretsServer(secret("s", "S", "", "first-value"))
+	d := startSecretsDaemon(t, server)
+	s, err := NewScanner(d.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Scan(t.Context(), strings.NewReader("text")); err != nil {
+		t.Fatal(err)
+	}
+	kept := func() bool {
+		d.Daemon.secrets.scanning.mu.Lock()
+		defer d.Daemon.secrets.scanning.mu.Unlock()
+		return d.Daemon.secrets.scanning.set != nil
+	}
+	if !kept() {
+		t.Fatal("the set is not kept for the next scan")
+	}
+	d.Daemon.secrets.scanning.drop() // as its timer does
+	if got, err := s.Scan(t.Context(), strings.NewReader("first-value")); err != nil || len(got) != 1 {
+		t.Errorf("after the set was dropped: %v, %v; want the value found", got, err)
+	}
+}

@@ -54,7 +54,7 @@ type secretCache struct {
 func newSecretCache(dir string, age time.Duration, c *Credentials) (*secretCache, error) {
 	path := filepath.Join(dir, cacheName)
 	if age == 0 || c == nil {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeCache(path); err != nil {
 			return nil, fmt.Errorf("removing the secret cache of an earlier daemon: %w", err)
 		}
 		return nil, nil
@@ -65,6 +65,9 @@ func newSecretCache(dir string, age time.Duration, c *Credentials) (*secretCache
 	case !inMemory:
 		return nil, &Problem{fmt.Errorf("the secret cache: the runtime directory %s is not in memory (tmpfs)", dir),
 			"name one that is by LATCHKEY_RUNTIME_DIR, such as one below /run/user or /dev/shm, or leave --secret-cache out"}
+	}
+	if err := os.Remove(tempOf(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing what an earlier daemon has left of the secret cache: %w", err)
 	}
 	return &secretCache{path: path, age: age, token: c.token, url: c.URL}, nil
 }
@@ -128,10 +131,27 @@ func (c *secretCache) save(opened []byte) error {
 	return nil
 }
 
+// tempOf is the name of the file that replaceFile writes first. It is always the
+// same one, so that what a killed daemon has left is found and removed.
+func tempOf(path string) string { return path + ".tmp" }
+
+// removeCache removes a cache, and what there may be of the next one.
+func removeCache(path string) error {
+	for _, name := range []string{tempOf(path), path} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // replaceFile writes a file beside the path (0600) and renames it. It is not
-// synced: it is in memory.
+// synced: it is in memory. One daemon alone has the directory.
 func replaceFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err := os.Remove(tempOf(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tempOf(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -198,7 +218,7 @@ func (c *secretCache) remove() error {
 		return nil
 	}
 	c.saved.Store(0)
-	if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeCache(c.path); err != nil {
 		return fmt.Errorf("removing the secret cache: %w", err)
 	}
 	return nil

@@ -198,6 +198,19 @@ func TestSecretCacheSwitchedOff(t *testing.T) {
 	}
 }
 
+// What a daemon that was killed has left half written is removed by the next one,
+// with a cache and without.
+func TestSecretCacheLeavesNoTemporaryFile(t *testing.T) {
+	for _, age := range []time.Duration{0, time.Hour} {
+		dir := memoryTempDir(t)
+		path := write(t, tempOf(filepath.Join(dir, cacheName)), "half of a cache", 0o600)
+		mustCache(t, dir, age, testCredentials(t, "https://keys.example"))
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("with an age of %v the temporary file is still there: %v", age, err)
+		}
+	}
+}
+
 // A daemon that starts while the server is away has what the one before had.
 func TestSecretsFromTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,7 +45,8 @@ type secretSync struct {
 	reporting  *retry
 	collecting *time.Timer
 	reported   api.DeliveryReport // what the server has accepted last
-	warned     map[string]string  // what the log says of files, see warn
+	scanning   scanSet
+	warned     map[string]string // what the log says of files, see warn
 
 	mu         sync.Mutex
 	current    *snapshot // nil: none yet, or refused since; closed under mu only
@@ -222,6 +223,7 @@ func (s *secretSync) apply(next *snapshot) {
 // advance begins the next generation. mu is held.
 func (s *secretSync) advance() {
 	s.generation++
+	go s.scanning.drop() // which may be waiting for mu
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
