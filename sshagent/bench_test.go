@@ -1,11 +1,14 @@
 package sshagent
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
 
@@ -58,7 +61,11 @@ func newLoad(b *testing.B, path, kind string, links int) *load {
 // sign makes n signatures, shared among the clients, and returns how long it took.
 func (l *load) sign(b *testing.B, n int) time.Duration {
 	key := public(b, testKeys()[l.kind])
-	data := make([]byte, 400) // about what ssh has signed for a login
+	algorithm := key.Type()
+	if algorithm == ssh.KeyAlgoRSA {
+		algorithm = ssh.KeyAlgoRSASHA512
+	}
+	data := []byte(login(key.Marshal(), algorithm, strings.Repeat("s", 32), "git", bytes.Repeat([]byte{0, 0, 0, 4, 't', 'y', 'p', 'e'}, 20)))
 	var working sync.WaitGroup
 	begin := time.Now()
 	for i, c := range l.clients {

@@ -19,12 +19,18 @@ const (
 	maxBindRequest = 32 << 10
 )
 
-// A sessionBind is one hop on the way from the client to a host: the client is
+// A SessionBind is one hop on the way from the client to a host: the client is
 // logging in to the host of this key, or (Forwarding) forwards the agent to it.
-type sessionBind struct {
+type SessionBind struct {
 	HostKey    ssh.PublicKey
 	SessionID  []byte // of the key exchange: RFC 4253, section 7.2
 	Forwarding bool
+}
+
+// A boundHop is a bind as a session remembers it.
+type boundHop struct {
+	SessionBind
+	blob []byte // of HostKey, as it came
 }
 
 // bind answers session-bind@openssh.com (OpenSSH's PROTOCOL.agent, section 1).
@@ -32,6 +38,7 @@ type sessionBind struct {
 // none takes the client for a local one.
 func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	err := s.addBind(body)
+	s.bindFailed = s.bindFailed || err != nil
 	s.whileConnected(ctx, func(ctx context.Context) {
 		for _, u := range s.upstreams {
 			s.passBind(ctx, u, request)
@@ -58,13 +65,12 @@ func (s *session) passBind(ctx context.Context, u *upstreamLink, request []byte)
 }
 
 func (s *session) addBind(body []byte) error {
-	s.bindsAttempted = true
 	b, err := parseBind(body)
 	if err != nil {
 		return err
 	}
 	for _, old := range s.binds {
-		sameKey := bytes.Equal(old.HostKey.Marshal(), b.HostKey.Marshal())
+		sameKey := bytes.Equal(old.blob, b.blob)
 		switch sameID := bytes.Equal(old.SessionID, b.SessionID); {
 		case !old.Forwarding:
 			return errors.New("the link is bound to a login already")
@@ -83,7 +89,7 @@ func (s *session) addBind(body []byte) error {
 
 // parseBind parses a bind and verifies that its host key signed the session id.
 // It shares no memory with body.
-func parseBind(body []byte) (*sessionBind, error) {
+func parseBind(body []byte) (*boundHop, error) {
 	if len(body) > maxBindRequest {
 		return nil, fmt.Errorf("a bind of %d bytes is over the limit of %d", len(body), maxBindRequest)
 	}
@@ -97,7 +103,8 @@ func parseBind(body []byte) (*sessionBind, error) {
 	if len(id) == 0 || len(id) > maxSessionID {
 		return nil, fmt.Errorf("a session id of %d bytes; want 1 to %d", len(id), maxSessionID)
 	}
-	key, err := ssh.ParsePublicKey(bytes.Clone(hostKey))
+	hostKey = bytes.Clone(hostKey)
+	key, err := ssh.ParsePublicKey(hostKey)
 	if err != nil {
 		return nil, fmt.Errorf("the host key of a bind: %w", err)
 	}
@@ -108,5 +115,5 @@ func parseBind(body []byte) (*sessionBind, error) {
 	if err := key.Verify(id, &sig); err != nil {
 		return nil, fmt.Errorf("the host key %s did not sign the session id of a bind: %w", ssh.FingerprintSHA256(key), err)
 	}
-	return &sessionBind{HostKey: key, SessionID: bytes.Clone(id), Forwarding: rest[0] != 0}, nil
+	return &boundHop{SessionBind{HostKey: key, SessionID: bytes.Clone(id), Forwarding: rest[0] != 0}, hostKey}, nil
 }

@@ -1,7 +1,6 @@
 package sshagent
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,19 +30,21 @@ var errFrame = errors.New("malformed frame")
 // many bytes) of one link.
 type frameReader struct {
 	conn net.Conn
-	r    *bufio.Reader
+	r    *buffer
 	buf  []byte
+	last []byte // the frame that next returned
 }
 
 func newFrameReader(conn net.Conn) frameReader {
-	return frameReader{conn: conn, r: bufio.NewReaderSize(conn, 2<<10)}
+	return frameReader{conn: conn, r: &buffer{r: conn}}
 }
 
 // next returns the next frame without its length, at least one byte. It is
 // valid until the next call. The error is io.EOF at a link's regular end. The
 // buffer grows with what arrives: what is only announced costs nothing.
 func (f *frameReader) next() ([]byte, error) {
-	header, err := f.r.Peek(4)
+	f.last = nil
+	header, err := f.r.peek(4)
 	if err != nil {
 		if err == io.EOF && len(header) > 0 {
 			err = io.ErrUnexpectedEOF
@@ -54,22 +55,24 @@ func (f *frameReader) next() ([]byte, error) {
 	if n < 1 || n > maxFrame {
 		return nil, fmt.Errorf("%w: its length is %d bytes; want 1 to %d", errFrame, n, maxFrame)
 	}
-	f.r.Discard(4)
-	if f.r.Buffered() < n {
+	f.r.discard(4)
+	if f.r.buffered() < n {
 		f.conn.SetReadDeadline(time.Now().Add(frameTimeout))
 		defer f.conn.SetReadDeadline(time.Time{})
 	}
 	buf := f.buf[:0]
 	for len(buf) < n {
 		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, min(n-len(buf), max(len(buf), f.r.Buffered(), 256)))
+			buf = grow(buf, min(n-len(buf), max(len(buf), f.r.buffered(), 256)))
 		}
-		m, err := f.r.Read(buf[len(buf):min(cap(buf), n)])
+		m, err := f.r.read(buf[len(buf):min(cap(buf), n)])
 		buf = buf[:len(buf)+m]
 		if err != nil && len(buf) < n {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
+			clear(buf)
+			f.r.wipe()
 			return nil, fmt.Errorf("a frame of %d bytes ended after %d: %w", n, len(buf), err)
 		}
 	}
@@ -77,7 +80,23 @@ func (f *frameReader) next() ([]byte, error) {
 	if cap(buf) <= keptBuffer {
 		f.buf = buf
 	}
+	f.last = buf
 	return buf, nil
+}
+
+// grow makes room for n more bytes. What it copies it clears: it may be a part
+// of a private key.
+func grow(b []byte, n int) []byte {
+	grown := slices.Grow([]byte(nil), len(b)+n)[:len(b)]
+	copy(grown, b)
+	clear(b)
+	return grown
+}
+
+// wipe clears the frame that next returned last, wherever it came by.
+func (f *frameReader) wipe() {
+	clear(f.last)
+	f.r.wipe()
 }
 
 // writeFrame sends a frame whose first four bytes are left for its length.

@@ -35,8 +35,8 @@ func FuzzLink(f *testing.F) {
 	source := newSource(f, key)
 	for _, request := range [][]byte{
 		{agentRequestIdentities},
-		signFrame(public(f, key), "data", 0),
-		signFrame(public(f, testKeys()["rsa"]), "data", 2),
+		signFrame(public(f, key), message("data"), 0),
+		signFrame(public(f, testKeys()["rsa"]), message("data"), 2),
 		bindRequest(f, hostKey(f, key), "id", "id", 1),
 		bindRequest(f, hostKey(f, testKeys()["rsa"]), "id", "id", 0),
 		appendString([]byte{agentExtension}, "query"),
@@ -140,7 +140,7 @@ func FuzzIdentities(f *testing.F) {
 
 // FuzzSignRequest holds what is read from a sign request against the request.
 func FuzzSignRequest(f *testing.F) {
-	f.Add(signFrame(public(f, testKeys()["ecdsa"]), "data", 4)[1:])
+	f.Add(signFrame(public(f, testKeys()["ecdsa"]), message("data"), 4)[1:])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, ok := parseSignRequest(body)
 		if !ok {

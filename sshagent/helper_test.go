@@ -9,6 +9,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
 // testKeys are one key of each kind, made once: RSA takes its time.
@@ -37,6 +40,32 @@ var testKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	}
 	return map[string]crypto.Signer{"ed25519": ed, "ecdsa": ec, "ecdsa-521": ec521, "rsa": rs}
 })
+
+// message is what SSH signs for a text (OpenSSH's PROTOCOL.sshsig): with keys of
+// a Source nothing is signed that has no meaning.
+func message(text string) string { return messageIn("test", text) }
+
+func messageIn(namespace, text string) string {
+	sum := sha256.Sum256([]byte(text))
+	b := appendString(appendString([]byte("SSHSIG"), namespace), "")
+	return string(appendString(appendString(b, "sha256"), sum[:]))
+}
+
+// login is what a client signs to log in (RFC 4252, section 7). The key is that
+// of the blob; host is nil for the method that names none.
+func login(blob []byte, algorithm, session, user string, host []byte) string {
+	method := signdata.PublicKey
+	if host != nil {
+		method = signdata.HostBound
+	}
+	b := append(appendString(nil, session), 50)
+	b = append(appendString(appendString(appendString(b, user), "ssh-connection"), method), 1)
+	b = appendString(appendString(b, algorithm), blob)
+	if host != nil {
+		b = appendString(b, host)
+	}
+	return string(b)
+}
 
 func newKey(t testing.TB) crypto.Signer {
 	t.Helper()
@@ -288,6 +317,7 @@ func connect(t testing.TB, path string) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn.SetDeadline(time.Now().Add(2 * time.Minute)) // a test that waits for ever says nothing
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }

@@ -212,17 +212,7 @@ func (k *keyring) shutdown(ctx context.Context) error {
 	k.closed = true
 	k.mu.Unlock()
 	k.forget()
-	done := make(chan struct{})
-	go func() {
-		k.work.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return waitFor(ctx, &k.work)
 }
 
 func (k *keyring) held() int {

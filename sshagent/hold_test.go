@@ -57,10 +57,15 @@ func (b *bubble) dial() net.Conn {
 
 func (b *bubble) signOn(conn net.Conn) error {
 	key := public(b.t, testKeys()["ed25519"])
-	answer, err := tryExchange(conn, signFrame(key, "data", 0))
+	answer, err := tryExchange(conn, signFrame(key, message("data"), 0))
 	if err != nil {
 		return err
 	}
+	return verify(answer, key, message("data"))
+}
+
+// verify says what is wrong with the answer to a sign request.
+func verify(answer []byte, key ssh.PublicKey, data string) error {
 	blob, _, ok := cutString(answer[1:])
 	if answer[0] != agentSignResponse || !ok {
 		return fmt.Errorf("answered with message %d", answer[0])
@@ -69,7 +74,7 @@ func (b *bubble) signOn(conn net.Conn) error {
 	if err := ssh.Unmarshal(blob, &sig); err != nil {
 		return err
 	}
-	return key.Verify([]byte("data"), &sig)
+	return key.Verify([]byte(data), &sig)
 }
 
 // want fails the test unless so many keys were fetched, closed, and are held.

@@ -5,13 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
+	"time"
 )
 
-// maxLinks is how many clients a Server serves at once. ssh opens one for a
-// login, and one for each use of a forwarded agent.
-const maxLinks = 512
+const (
+	// maxLinks is how many clients a Server serves at once. ssh opens one for a
+	// login, and one for each use of a forwarded agent.
+	maxLinks = 512
+
+	// idleLink is for how long a client must have asked nothing before it has to
+	// make room for another, when there are maxLinks. Else it may stay for ever.
+	idleLink = time.Minute
+)
 
 // A link is one client's connection.
 type link struct {
@@ -21,15 +29,19 @@ type link struct {
 	mu     sync.Mutex
 	busy   bool // with a request: see end
 	ending bool
+	since  time.Time // when it began, or was done last
 }
 
 // start serves a client in a goroutine of its own.
 func (s *Server) start(conn net.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &link{conn: conn, cancel: cancel}
+	l := &link{conn: conn, cancel: cancel, since: time.Now()}
 	st := &s.state
 	st.mu.Lock()
-	full, said := len(st.links) == maxLinks, st.full
+	if len(st.links) >= maxLinks {
+		st.dropIdle(s.logger())
+	}
+	full, said := len(st.links) >= maxLinks, st.full
 	ok := !full && !st.isClosed
 	if ok {
 		st.links[l] = true
@@ -56,15 +68,28 @@ func (s *Server) start(conn net.Conn) {
 	}()
 }
 
+// dropIdle ends the link that has been idle for longest, if it has for long
+// enough, and takes it off the table. The lock is held.
+func (st *state) dropIdle(log *slog.Logger) {
+	var oldest *link
+	before := time.Now().Add(-idleLink)
+	for l := range st.links {
+		if since, idle := l.idle(); idle && !since.After(before) {
+			oldest, before = l, since
+		}
+	}
+	if oldest != nil {
+		log.Warn("a client that asks nothing had to make room for another", "limit", maxLinks, "idle", time.Since(before).Round(time.Second))
+		oldest.end()
+		delete(st.links, oldest)
+	}
+}
+
 // serve answers one client until it hangs up or the link is ended.
 func (s *Server) serve(ctx context.Context, l *link) {
-	log := s.logger()
-	if p, err := peerOf(l.conn); err == nil {
-		log = log.With("pid", p.pid)
-	}
-	sess := newSession(s, l.conn, log)
+	sess := newSession(s, l.conn)
 	defer sess.close()
-	err := guard(log, "answering a client", func() error {
+	err := guard(sess.log, "answering a client", func() error {
 		for {
 			request, err := sess.in.next()
 			if err != nil {
@@ -85,7 +110,7 @@ func (s *Server) serve(ctx context.Context, l *link) {
 	if err == io.EOF || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
 		return
 	}
-	log.Warn("link ended", "err", err)
+	sess.log.Warn("link ended", "err", err)
 }
 
 // begin says that the link is busy from here to done. Both report whether the
@@ -100,8 +125,15 @@ func (l *link) begin() bool {
 func (l *link) done() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.busy = false
+	l.busy, l.since = false, time.Now()
 	return !l.ending
+}
+
+// idle reports whether the link waits for a request, and since when.
+func (l *link) idle() (since time.Time, idle bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.since, !l.busy
 }
 
 // end ends the link, after it has answered what it is busy with.

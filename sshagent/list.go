@@ -26,8 +26,8 @@ func (s *session) list(ctx context.Context) []byte {
 	return l.frame
 }
 
-// collect asks the Source and the upstream agents for their keys, and remembers
-// who has which. One that fails does not keep the others' keys from the client.
+// collect asks the Source and the upstream agents for their keys, puts the added
+// ones between, and remembers who has which. One that fails does not keep the others' keys from the client.
 func (s *session) collect(ctx context.Context, observe func(Activity)) *listing {
 	l := &listing{frame: append(newFrame(agentIdentitiesAnswer), 0, 0, 0, 0), offers: make(map[keyID]offer)}
 	s.whileConnected(ctx, func(ctx context.Context) {
@@ -35,6 +35,7 @@ func (s *session) collect(ctx context.Context, observe func(Activity)) *listing 
 			n, err := s.collectSource(ctx, l)
 			s.listed(observe, Activity{Kind: Listed, Keys: n, Err: err})
 		}
+		s.collectAdded(l)
 		for _, u := range s.upstreams {
 			n, err := s.collectUpstream(ctx, l, u)
 			s.listed(observe, Activity{Kind: Listed, Upstream: u.Name, Keys: n, Err: err})
@@ -66,6 +67,18 @@ func (s *session) collectSource(ctx context.Context, l *listing) (added int, err
 		return nil
 	})
 	return added, err
+}
+
+// collectAdded adds the added keys that the client may see. Those that it may
+// not are not to be had from others either.
+func (s *session) collectAdded(l *listing) {
+	for _, key := range s.server.added().list() {
+		if s.visible(key) {
+			l.add([]byte(key.blob), key.key.Comment, offer{added: key})
+		} else if id := keyID(sha256.Sum256([]byte(key.blob))); l.offers[id] == (offer{}) {
+			l.offers[id] = offer{added: key}
+		}
+	}
 }
 
 func (s *session) collectUpstream(ctx context.Context, l *listing, u *upstreamLink) (added int, err error) {

@@ -8,24 +8,25 @@ import (
 	"syscall"
 )
 
-// A peer is the process at the other end of a unix socket, when it connected.
-type peer struct {
-	uid int
-	pid int // 0: not known
+// A Peer is the process at the other end of a unix socket, when it connected. It
+// may be another by now, or gone: it is for a log or a prompt, not to trust.
+type Peer struct {
+	UID int
+	PID int // 0: not known
 }
 
 // peerOf asks the kernel who connected.
-func peerOf(conn net.Conn) (p peer, err error) {
+func peerOf(conn net.Conn) (p Peer, err error) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
-		return peer{}, errors.New("not a socket")
+		return Peer{}, errors.New("not a socket")
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return peer{}, err
+		return Peer{}, err
 	}
 	if cerr := raw.Control(func(fd uintptr) { p, err = peerCredentials(int(fd)) }); cerr != nil {
-		return peer{}, cerr
+		return Peer{}, cerr
 	}
 	return p, err
 }
@@ -46,8 +47,8 @@ func checkPeer(conn net.Conn) error {
 	switch {
 	case err != nil:
 		return &peerError{fmt.Errorf("a process of a user who is not known: %w", err)}
-	case p.uid != os.Geteuid() && p.uid != 0:
-		return &peerError{fmt.Errorf("a process of another user (uid %d, pid %d)", p.uid, p.pid)}
+	case p.UID != os.Geteuid() && p.UID != 0:
+		return &peerError{fmt.Errorf("a process of another user (uid %d, pid %d)", p.UID, p.PID)}
 	}
 	return nil
 }

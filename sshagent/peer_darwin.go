@@ -9,16 +9,16 @@ import (
 // maxPath is how long the path of a unix socket may be: sun_path less a NUL.
 const maxPath = 103
 
-func peerCredentials(fd int) (peer, error) {
+func peerCredentials(fd int) (Peer, error) {
 	c, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
-		return peer{}, err
+		return Peer{}, err
 	}
 	pid, err := unix.GetsockoptInt(fd, unix.SOL_LOCAL, unix.LOCAL_PEERPID)
 	if err != nil {
 		pid = 0 // it is for the log
 	}
-	return peer{uid: int(c.Uid), pid: pid}, nil
+	return Peer{UID: int(c.Uid), PID: pid}, nil
 }
 
 // restrict does nothing: the mode of a socket can be set only when it is bound.

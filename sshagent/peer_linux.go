@@ -9,12 +9,12 @@ import (
 // maxPath is how long the path of a unix socket may be: sun_path less a NUL.
 const maxPath = 107
 
-func peerCredentials(fd int) (peer, error) {
+func peerCredentials(fd int) (Peer, error) {
 	c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
-		return peer{}, err
+		return Peer{}, err
 	}
-	return peer{uid: int(c.Uid), pid: int(c.Pid)}, nil
+	return Peer{UID: int(c.Uid), PID: int(c.Pid)}, nil
 }
 
 // restrict sets the mode of a socket before it is bound: on Linux the file that

@@ -37,9 +37,5 @@ func TestOpenSSHClients(t *testing.T) {
 		if err := os.Remove(message + ".sig"); err != nil {
 			t.Fatal(err)
 		}
-		if name == "rsa" {
-			continue // ssh-add -T asks for SHA-1 (OpenSSH 9.2), which is refused
-		}
-		run(t, path, "ssh-add", "-T", file)
 	}
 }

@@ -13,8 +13,10 @@ import (
 
 // A state is what a Server needs beyond what its user sets.
 type state struct {
-	keysOnce sync.Once
-	keys     *keyring
+	once    sync.Once // for the three, when first used
+	keys    *keyring
+	added   *addedKeys
+	padlock *padlock
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
@@ -125,7 +127,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
-		return s.keyring().shutdown(ctx)
+		return errors.Join(s.keyring().shutdown(ctx), s.added().shutdown(ctx))
 	case <-ctx.Done():
 	}
 	st.mu.Lock()
@@ -135,19 +137,32 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	st.mu.Unlock()
 	s.keyring().shutdown(ctx)
+	s.added().shutdown(ctx)
 	return context.Cause(ctx)
 }
 
 // Forget drops every private key at once; a signature under way keeps its own
-// until it is done.
-func (s *Server) Forget() { s.keyring().forget() }
+// until it is done. Keys of the Source are fetched again when somebody wants
+// them; those that clients added are gone.
+func (s *Server) Forget() {
+	s.keyring().forget()
+	s.added().forget()
+}
 
 // Held is how many private keys are in memory now.
-func (s *Server) Held() int { return s.keyring().held() }
+func (s *Server) Held() int { return s.keyring().held() + s.added().held() }
 
-func (s *Server) keyring() *keyring {
-	s.state.keysOnce.Do(func() { s.state.keys = newKeyring(s.Idle, s.logger()) })
-	return s.state.keys
+func (s *Server) keyring() *keyring { return s.ready().keys }
+func (s *Server) added() *addedKeys { return s.ready().added }
+func (s *Server) padlock() *padlock { return s.ready().padlock }
+
+func (s *Server) ready() *state {
+	s.state.once.Do(func() {
+		s.state.keys = newKeyring(s.Idle, s.logger())
+		s.state.added = &addedKeys{log: s.logger()}
+		s.state.padlock = newPadlock()
+	})
+	return &s.state
 }
 
 func (s *Server) logger() *slog.Logger {

@@ -201,7 +201,7 @@ func TestPanics(t *testing.T) {
 			path := serve(t, &Server{Source: &source, Log: log.logger(),
 				Upstreams: []Upstream{{Name: "up", Dial: dialSocket(upstream)}}})
 			c := client(t, path)
-			_, err := c.Sign(public(t, testKeys()["ed25519"]), []byte("data"))
+			_, err := c.Sign(public(t, testKeys()["ed25519"]), []byte(message("data")))
 			if (err == nil) != tt.signs {
 				t.Errorf("Sign = %v; want success: %v", err, tt.signs)
 			}
@@ -209,7 +209,7 @@ func TestPanics(t *testing.T) {
 			if strings.Contains(log.String(), secretOfPanic) {
 				t.Errorf("the log gives the value of a panic, which may be secret:\n%s", &log)
 			}
-			if _, err := c.Sign(own.signers[0].PublicKey(), []byte("data")); err != nil {
+			if _, err := c.Sign(own.signers[0].PublicKey(), []byte(message("data"))); err != nil {
 				t.Errorf("the upstream agent's key, after the panic: %v", err)
 			}
 		})
@@ -243,7 +243,7 @@ func TestSourceFailsToList(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	var log logBuffer
 	source := newSource(t, testKeys()["rsa"])
-	path := serve(t, &Server{Source: source, Log: log.logger()})
+	path := serve(t, &Server{Source: source, Log: log.logger(), NoAdd: true})
 	c := client(t, path)
 	rsa := public(t, testKeys()["rsa"])
 	cert := &ssh.Certificate{Key: rsa, CertType: ssh.UserCert, Nonce: []byte("n")}
@@ -255,14 +255,13 @@ func TestRefusals(t *testing.T) {
 		do   func() error
 		why  string // in the log
 	}{
-		{"adding", func() error { return c.Add(agent.AddedKey{PrivateKey: newKey(t)}) }, "cannot be added"},
-		{"adding for a while", func() error { return c.Add(agent.AddedKey{PrivateKey: newKey(t), LifetimeSecs: 60}) }, "cannot be added"},
-		{"removing", func() error { return c.Remove(rsa) }, "cannot be removed"},
-		{"removing all", c.RemoveAll, "cannot be removed"},
-		{"locking", func() error { return c.Lock([]byte("pass phrase")) }, "cannot be locked"},
-		{"unlocking", func() error { return c.Unlock([]byte("pass phrase")) }, "cannot be locked"},
-		{"signing with SHA-1", func() error { _, err := c.Sign(rsa, []byte("data")); return err }, "SHA-1"},
-		{"signing for a certificate", func() error { _, err := c.Sign(cert, []byte("data")); return err }, "no such key"},
+		{"adding", func() error { return c.Add(agent.AddedKey{PrivateKey: newKey(t)}) }, "takes no keys"},
+		{"adding for a while", func() error { return c.Add(agent.AddedKey{PrivateKey: newKey(t), LifetimeSecs: 60}) }, "takes no keys"},
+		{"removing", func() error { return c.Remove(rsa) }, "of this agent's source"},
+		{"unlocking", func() error { return c.Unlock([]byte("pass phrase")) }, "not locked"},
+		{"signing what is no message", func() error { _, err := c.SignWithFlags(rsa, []byte("data"), 2); return err }, "neither an SSH login nor"},
+		{"signing with SHA-1", func() error { _, err := c.Sign(rsa, []byte(message("data"))); return err }, "SHA-1"},
+		{"signing for a certificate", func() error { _, err := c.Sign(cert, []byte(message("data"))); return err }, "no such key"},
 	} {
 		if err := tt.do(); err == nil {
 			t.Errorf("%s succeeded; want it refused", tt.name)
@@ -292,7 +291,7 @@ func TestWrongKey(t *testing.T) {
 	source, other := newSource(t, testKeys()["ed25519"]), newSource(t, newKey(t))
 	swap := &swapSource{source, other}
 	path := serve(t, &Server{Source: swap})
-	if _, err := client(t, path).Sign(public(t, testKeys()["ed25519"]), []byte("data")); err == nil {
+	if _, err := client(t, path).Sign(public(t, testKeys()["ed25519"]), []byte(message("data"))); err == nil {
 		t.Error("the agent signed with another key than it was asked to")
 	}
 	if fetched, closed := other.counts(); fetched != 1 || closed != 1 {
@@ -317,27 +316,15 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-func TestFailedBindIsRemembered(t *testing.T) {
-	s := &session{}
-	bad := bindRequest(t, hostKey(t, newKey(t)), "id", "another", 0)
-	if err := s.addBind(bad[5+len(extSessionBind):]); err == nil || !s.bindsAttempted || len(s.binds) != 0 {
-		t.Errorf("a forged bind: %v, attempted %v, %d binds; want an error, an attempt, none", err, s.bindsAttempted, len(s.binds))
-	}
-	good := bindRequest(t, hostKey(t, newKey(t)), "id", "id", 1)
-	if err := s.addBind(good[5+len(extSessionBind):]); err != nil || len(s.binds) != 1 || !s.binds[0].Forwarding {
-		t.Errorf("a good bind: %v, %+v; want one that forwards", err, s.binds)
-	}
-}
-
 func TestLogOfSignature(t *testing.T) {
 	var log logBuffer
 	path := serve(t, &Server{Source: newSource(t, testKeys()["ed25519"]), Log: log.logger()})
 	key := public(t, testKeys()["ed25519"])
-	if _, err := client(t, path).Sign(key, []byte("what is signed")); err != nil {
+	if _, err := client(t, path).Sign(key, []byte(message("what is signed"))); err != nil {
 		t.Fatal(err)
 	}
 	log.want(t, "msg=signed", ssh.FingerprintSHA256(key), fmt.Sprint("pid=", syscall.Getpid()))
-	if strings.Contains(log.String(), "what is signed") {
+	if strings.Contains(log.String(), "SSHSIG") {
 		t.Errorf("the log has what was signed:\n%s", &log)
 	}
 }

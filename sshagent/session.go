@@ -25,8 +25,9 @@ type session struct {
 	upstreams []*upstreamLink
 	offers    map[keyID]offer
 
-	binds          []sessionBind
-	bindsAttempted bool // a bind was tried, even if none succeeded
+	peer       Peer // zero if it is not known
+	binds      []boundHop
+	bindFailed bool // a bind was refused: keys that are for certain hosts are of no use any more
 }
 
 // A keyID is the SHA-256 of a public key's blob.
@@ -34,12 +35,17 @@ type keyID [sha256.Size]byte
 
 // An offer is where a key is to be had.
 type offer struct {
-	upstream *upstreamLink // nil: the Source
-	key      Key           // of the Source
+	upstream *upstreamLink // nil: it is not an upstream agent's
+	added    *addedKey     // nil: it is not an added one
+	key      Key           // of the Source, if it is none of these
 }
 
-func newSession(s *Server, conn net.Conn, log *slog.Logger) *session {
-	sess := &session{server: s, conn: conn, in: newFrameReader(conn), log: log}
+func newSession(s *Server, conn net.Conn) *session {
+	sess := &session{server: s, conn: conn, in: newFrameReader(conn), log: s.logger()}
+	if p, err := peerOf(conn); err == nil {
+		sess.peer = p
+		sess.log = sess.log.With("pid", p.PID)
+	}
 	for _, u := range s.Upstreams {
 		sess.upstreams = append(sess.upstreams, &upstreamLink{Upstream: u})
 	}
@@ -52,36 +58,60 @@ func (s *session) close() {
 	}
 }
 
-// refusals says why requests that would change the agent are refused.
+// refusals says why requests for what others hold are refused.
 var refusals = map[byte]string{
-	agentAddIdentity:        "keys cannot be added: this agent offers what its source has",
-	agentAddIDConstrained:   "keys cannot be added: this agent offers what its source has",
-	agentRemoveIdentity:     "keys cannot be removed: this agent offers what its source has",
-	agentRemoveAll:          "keys cannot be removed: this agent offers what its source has",
-	agentAddSmartcardKey:    "smartcards cannot be added",
-	agentAddSmartcardKeyCon: "smartcards cannot be added",
-	agentRemoveSmartcardKey: "smartcards cannot be removed",
-	agentLock:               "this agent cannot be locked: it has no password to unlock it with",
-	agentUnlock:             "this agent cannot be locked, so it is not",
+	agentAddSmartcardKey:    "this agent asks no smartcards: an upstream agent that does offers their keys through this one",
+	agentAddSmartcardKeyCon: "this agent asks no smartcards: an upstream agent that does offers their keys through this one",
+	agentRemoveSmartcardKey: "this agent asks no smartcards, so it has none to remove",
 }
 
 // answer returns the frame that answers a request, which is not empty.
 func (s *session) answer(ctx context.Context, request []byte) []byte {
-	switch message, body := request[0], request[1:]; message {
+	message := request[0]
+	switch message {
+	case agentAddIdentity, agentAddIDConstrained, agentLock, agentUnlock, agentAddSmartcardKey, agentAddSmartcardKeyCon, agentRemoveSmartcardKey:
+		defer s.in.wipe() // a private key, a password, or a PIN
+	}
+	if s.server.padlock().closed.Load() && message != agentUnlock {
+		return s.answerLocked(ctx, request)
+	}
+	switch message {
 	case agentRequestIdentities:
 		return s.list(ctx)
 	case agentSignRequest:
 		return s.sign(ctx, request)
+	case agentAddIdentity, agentAddIDConstrained:
+		return s.add(ctx, request)
+	case agentRemoveIdentity:
+		return s.remove(ctx, request)
+	case agentRemoveAll:
+		return s.removeAll()
+	case agentLock, agentUnlock:
+		return s.lock(ctx, request)
 	case agentExtension:
 		return s.extension(ctx, request)
-	default:
-		why, ok := refusals[message]
-		if !ok {
-			why = "unknown message"
-		}
-		s.log.Warn("request refused", "message", message, "bytes", len(body), "why", why)
-		return newFrame(agentFailure)
 	}
+	why, ok := refusals[message]
+	if !ok {
+		why = "unknown message"
+	}
+	s.log.Warn("request refused", "message", message, "bytes", len(request)-1, "why", why)
+	return newFrame(agentFailure)
+}
+
+// answerLocked answers while the agent is locked (RFC 9987): it has
+// no keys then, of its own or of others. Binds it takes, or a link that is
+// forwarded meanwhile would pass for a local one once it is unlocked.
+func (s *session) answerLocked(ctx context.Context, request []byte) []byte {
+	switch request[0] {
+	case agentRequestIdentities:
+		return append(newFrame(agentIdentitiesAnswer), 0, 0, 0, 0)
+	case agentExtension:
+		if name, body, ok := cutString(request[1:]); ok && string(name) == extSessionBind {
+			return s.bind(ctx, request, body)
+		}
+	}
+	return s.status("", request, errLocked)
 }
 
 // extension answers SSH_AGENTC_EXTENSION (RFC 9987, section 5.8).
@@ -105,7 +135,7 @@ func (s *session) extension(ctx context.Context, request []byte) []byte {
 // whileConnected calls f with a context that also ends when the client hangs
 // up: nobody should wait, or be asked to touch a token, for a client that is gone.
 func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
-	if s.in.r.Buffered() > 0 { // its next request: it is there
+	if s.in.r.buffered() > 0 { // its next request: it is there
 		f(ctx)
 		return
 	}
@@ -114,7 +144,7 @@ func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		if _, err := s.in.r.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := s.in.r.peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			cancel(errHungUp)
 		}
 	}()

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
 // sign answers SSH_AGENTC_SIGN_REQUEST (RFC 9987, section 5.4).
@@ -26,10 +28,14 @@ func (s *session) sign(ctx context.Context, request []byte) []byte {
 	}
 	a := Activity{Kind: Signed, Key: o.key}
 	var answer []byte
-	if o.upstream != nil {
+	switch {
+	case o.added != nil:
+		a.Added, a.Key = true, o.added.key
+		answer, a.Err = s.signAdded(ctx, o.added, r)
+	case o.upstream != nil:
 		a.Upstream, a.Key.Public = o.upstream.Name, publicKey(r.blob)
 		answer, a.Err = s.signUpstream(ctx, o.upstream, request)
-	} else {
+	default:
 		answer, a.Err = s.signSource(ctx, o.key, r)
 	}
 	if a.Err != nil {
@@ -44,15 +50,67 @@ func (s *session) sign(ctx context.Context, request []byte) []byte {
 	return answer
 }
 
-// find returns who has a key. A client need not have asked for the list.
+// find returns who has a key. A client need not have asked for the list. The
+// Source goes before an added key, and that before an upstream agent, whenever
+// it was added.
 func (s *session) find(ctx context.Context, blob []byte) (offer, bool) {
 	id := keyID(sha256.Sum256(blob))
-	if o, ok := s.offers[id]; ok {
-		return o, true
+	collected := s.offers == nil
+	if collected {
+		s.collect(ctx, func(Activity) {})
 	}
-	s.collect(ctx, func(Activity) {})
-	o, ok := s.offers[id]
-	return o, ok
+	for {
+		o, ok := s.offers[id]
+		if ok && o.added == nil && o.upstream == nil {
+			return o, true
+		}
+		if key := s.server.added().find(string(blob)); key != nil {
+			return offer{added: key}, true
+		}
+		if ok && o.upstream != nil || collected {
+			return o, ok && o.added == nil
+		}
+		s.collect(ctx, func(Activity) {})
+		collected = true
+	}
+}
+
+// signAdded signs with an added key. The answer is nil if there is no signature.
+func (s *session) signAdded(ctx context.Context, key *addedKey, r signRequest) (answer []byte, err error) {
+	algorithm, err := algorithmOf(key.plain, r.flags)
+	if err != nil {
+		return nil, err
+	}
+	if len(key.destinations) > 0 || key.confirm {
+		auth, sig, _ := signdata.Parse(r.data)
+		if len(key.destinations) > 0 {
+			if err := s.mayLogIn(key, r, auth); err != nil {
+				return nil, err
+			}
+		}
+		if key.confirm {
+			if err := s.askUser(ctx, key, auth, sig); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !s.server.added().use(key, func() { answer, err = s.signWith(key.signer, r.data, algorithm) }) {
+		return nil, errNoSuchKey
+	}
+	return answer, err
+}
+
+// signWith makes a signature, and the answer of it.
+func (s *session) signWith(signer Signer, data []byte, algorithm string) (answer []byte, err error) {
+	err = guard(s.log, "signing", func() error {
+		sig, err := signer.SignWithAlgorithm(rand.Reader, data, algorithm)
+		if err != nil {
+			return fmt.Errorf("signing: %w", err)
+		}
+		answer = appendString(newFrame(agentSignResponse), ssh.Marshal(sig))
+		return nil
+	})
+	return answer, err
 }
 
 // signUpstream passes the request on. The answer is nil if there was none.
@@ -77,6 +135,9 @@ func (s *session) signSource(ctx context.Context, key Key, r signRequest) (answe
 	if err != nil {
 		return nil, err
 	}
+	if err := s.permit(key, r); err != nil {
+		return nil, err
+	}
 	keys := s.server.keyring()
 	h, err := keys.take(string(r.blob), func(ctx context.Context) (Signer, error) {
 		return fetchSigner(ctx, s.server.Source, key.Public, r.blob)
@@ -93,15 +154,7 @@ func (s *session) signSource(ctx context.Context, key Key, r signRequest) (answe
 	if err != nil {
 		return nil, fmt.Errorf("fetching the private key: %w", err)
 	}
-	err = guard(s.log, "signing", func() error {
-		sig, err := h.signer.SignWithAlgorithm(rand.Reader, r.data, algorithm)
-		if err != nil {
-			return fmt.Errorf("signing: %w", err)
-		}
-		answer = appendString(newFrame(agentSignResponse), ssh.Marshal(sig))
-		return nil
-	})
-	return answer, err
+	return s.signWith(h.signer, r.data, algorithm)
 }
 
 // fetchSigner asks for a private key and checks that it is the one.

@@ -1,6 +1,7 @@
 // Package sshagent is an ssh-agent (RFC 9987) that holds no key for longer than
 // it must: it lists public keys, gets a private key from its [Source] when a
-// signature is wanted, and forgets it again.
+// signature is wanted, and forgets it again. Beside those keys it holds the ones
+// that its clients add, as any ssh-agent does, and offers those of other agents.
 package sshagent
 
 import (
@@ -58,7 +59,8 @@ type Upstream struct {
 // An Activity is what a client was answered.
 type Activity struct {
 	Kind     ActivityKind
-	Upstream string // "" for the Source
+	Upstream string // "" for the Source and for an added key
+	Added    bool   // a client had added the key
 	Key      Key    // of a signature; an upstream agent's has no Comment, and no Public if x/crypto does not know its kind
 	Keys     int    // of a list: how many it added
 	Err      error  // why there was no list, or no signature
@@ -73,17 +75,53 @@ const (
 	Signed ActivityKind = "sign"
 )
 
-// A Server is an ssh-agent. Its fields are set before any method is called.
+// A Server is an ssh-agent. Its fields are set before any method is called; the
+// functions are called concurrently.
 //
-// It lists keys, signs, and remembers what session-bind@openssh.com tells it;
-// whatever would change it (adding or removing keys, locking) it refuses. RSA
-// keys sign with SHA-2 only.
+// It lists the keys of the Source, then those that clients added, in the order
+// in which they were, then those of upstream agents; a key that is listed
+// already is left out. The Source's are not a client's to change: adding one of
+// them, or removing it, is refused, and removing all removes the added ones.
+// What is no login and no SSH signature of a file (package signdata) is not
+// signed with a key of the Source. RSA keys sign with SHA-2 only.
+//
+// A client may lock it with a password (RFC 9987): then it lists no
+// keys, not even those of upstream agents, and signs nothing.
 type Server struct {
 	Source    Source         // may be nil
-	Upstreams []Upstream     // asked in this order, after Source; a key that is listed already is left out
-	Idle      time.Duration  // how long to keep a private key after its last use; 0: forget it at once
+	Upstreams []Upstream     // asked in this order
+	Idle      time.Duration  // how long to keep a private key of the Source after its last use; 0: forget it at once
 	Log       *slog.Logger   // nil: no log
-	Observe   func(Activity) // if not nil, called before the client is answered; concurrently
+	Observe   func(Activity) // if not nil, called before the client is answered
+
+	// Permit, if not nil, says why a key of the Source must not sign a request;
+	// its error is logged, so it holds no secret. The client waits for it.
+	Permit func(Request) error
+
+	NoAdd    bool          // clients may not add keys
+	Lifetime time.Duration // of a key that is added without one; 0: until it is removed
+
+	// Keep takes over the private key that a client adds, and gives what signs
+	// with it. It checks that the private key is the public one's, as
+	// [ParsePrivateKey] does. public is never a certificate. private is the
+	// private fields as RFC 9987, section 5.2, has them, each with its length, whether a
+	// certificate came along or not:
+	//
+	//	Ed25519  string k || A
+	//	ECDSA    mpint d
+	//	RSA      mpint d, iqmp, p, q
+	//
+	// It lies where it came in from the client, which is wiped when Keep returns:
+	// what Keep wants to keep, it copies to where it keeps it. The Signer is
+	// closed when the key is removed, is replaced, or has lived its lifetime. An
+	// error refuses the key and is logged, so it holds no secret. If Keep is nil,
+	// added keys lie on the heap, and are not erased from it.
+	Keep func(public ssh.PublicKey, private []byte) (Signer, error)
+
+	// Confirm asks the user whether a key that was added for use with leave only
+	// may sign now; prompt is the question, of some lines. The context ends when
+	// the client hangs up. If Confirm is nil, such keys are refused.
+	Confirm func(ctx context.Context, key Key, prompt string) bool
 
 	state state
 }

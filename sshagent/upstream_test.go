@@ -102,7 +102,7 @@ func TestUpstreamPassesRaw(t *testing.T) {
 	if got, want := frame(exchange(t, conn, []byte{agentRequestIdentities})), identities("a kind to come"); !bytes.Equal(got, want) {
 		t.Errorf("the list is %q; want %q", got, want)
 	}
-	sign := append(appendString(appendString([]byte{agentSignRequest}, "a kind to come"), "data"), 1, 2, 3, 4)
+	sign := append(appendString(appendString([]byte{agentSignRequest}, "a kind to come"), message("data")), 1, 2, 3, 4)
 	if got := exchange(t, conn, sign); string(got) != "\x0ea signature to come" {
 		t.Errorf("the signature is %q; want the upstream agent's as it is", got)
 	}
@@ -145,7 +145,7 @@ func TestOrder(t *testing.T) {
 	if want := []string{"key 0", "key 1", "a's rsa", "b's ecdsa"}; !slices.Equal(got, want) {
 		t.Errorf("the list is %q; want %q", got, want)
 	}
-	if _, err := c.Sign(public(t, keys["ed25519"]), []byte("data")); err != nil {
+	if _, err := c.Sign(public(t, keys["ed25519"]), []byte(message("data"))); err != nil {
 		t.Error(err)
 	}
 	if fetched, _ := source.counts(); fetched != 1 {
@@ -159,7 +159,7 @@ func TestSignWithoutList(t *testing.T) {
 	add(t, path, testKeys()["ecdsa"], "upstream's")
 	ours := serve(t, &Server{Source: newSource(t, testKeys()["ed25519"]), Upstreams: []Upstream{{"up", dialSocket(path)}}})
 	for _, kind := range []string{"ed25519", "ecdsa"} {
-		if _, err := client(t, ours).Sign(public(t, testKeys()[kind]), []byte("data")); err != nil {
+		if _, err := client(t, ours).Sign(public(t, testKeys()[kind]), []byte(message("data"))); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
@@ -194,8 +194,8 @@ func TestOpenSSHUpstream(t *testing.T) {
 		run(t, path, "ssh-add", "-T", file+".pub")
 	}
 	// What would change an agent does not reach the one behind.
-	if err := client(t, path).RemoveAll(); err == nil {
-		t.Error("ssh-add -D through ours succeeded; want it refused")
+	if err := client(t, path).RemoveAll(); err != nil {
+		t.Errorf("RemoveAll = %v; want success, for there is no added key", err)
 	}
 	if keys, err := client(t, upstream).List(); err != nil || len(keys) != 4 {
 		t.Errorf("the upstream agent has %d keys, %v; want still 4", len(keys), err)
@@ -322,7 +322,7 @@ func TestUpstreamFails(t *testing.T) {
 					t.Fatalf("%d keys are listed; want ours and that of the other upstream agent", len(ids))
 				}
 			}
-			if sig := exchange(t, conn, signFrame(source.signers[0].PublicKey(), "data", 0)); sig[0] != agentSignResponse {
+			if sig := exchange(t, conn, signFrame(source.signers[0].PublicKey(), message("data"), 0)); sig[0] != agentSignResponse {
 				t.Errorf("our key's signature is message %d", sig[0])
 			}
 			log.want(t, "keys not listed", "bad", tt.want)
@@ -352,7 +352,7 @@ func TestUpstreamDiesMidway(t *testing.T) {
 	path := serve(t, &Server{Source: newSource(t, testKeys()["ed25519"]), Upstreams: []Upstream{{"up", up.dial}}})
 	conn := connect(t, path)
 	exchange(t, conn, []byte{agentRequestIdentities})
-	sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), "data"), 0, 0, 0, 0)
+	sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), message("data")), 0, 0, 0, 0)
 	for range 2 {
 		if got := exchange(t, conn, sign); !bytes.Equal(got, []byte{agentFailure}) {
 			t.Errorf("a signature of an agent that died: %v; want a failure", got)
@@ -381,7 +381,7 @@ func TestUpstreamTakesOver(t *testing.T) {
 		return identities("key")
 	}}
 	conn := connect(t, serve(t, &Server{Upstreams: []Upstream{{"first", first.dial}, {"second", second.dial}}}))
-	sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), "data"), 0, 0, 0, 0)
+	sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), message("data")), 0, 0, 0, 0)
 	for i, want := range []byte{agentFailure, agentSignResponse} {
 		if got := exchange(t, conn, sign); got[0] != want {
 			t.Errorf("request %d was answered with message %d; want %d", i, got[0], want)
@@ -430,7 +430,7 @@ func TestUpstreamHangs(t *testing.T) {
 			time.Sleep(time.Hour)
 			gate <- frame([]byte{agentSignResponse})
 		}()
-		sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), "data"), 0, 0, 0, 0)
+		sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), message("data")), 0, 0, 0, 0)
 		if got := exchange(t, conn, sign); got[0] != agentSignResponse {
 			t.Errorf("a signature that took an hour: message %d; want it", got[0])
 		}
