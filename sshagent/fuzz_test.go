@@ -41,6 +41,11 @@ func FuzzLink(f *testing.F) {
 		bindRequest(f, hostKey(f, testKeys()["rsa"]), "id", "id", 0),
 		appendString([]byte{agentExtension}, "query"),
 		{agentRemoveAll},
+		addition{key: testKeys()["ecdsa"], comment: "comment", constraints: lifetime(1)}.request(f),
+		addition{key: testKeys()["rsa"], certificate: certify(f, testKeys()["rsa"], ssh.UserCert)}.request(f),
+		removal(public(f, testKeys()["ecdsa"])),
+		lockRequest(agentLock, "p"),
+		lockRequest(agentUnlock, "p"),
 		{200, 1, 2, 3},
 	} {
 		f.Add(frame(request))

@@ -109,6 +109,47 @@ func TestTooManyLinks(t *testing.T) {
 	})
 }
 
+// Who holds a link without a word makes room when there is none: the longest
+// silent first, and not one that is busy.
+func TestIdleMakesRoom(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, b *bubble) {
+		gate := make(chan struct{})
+		b.source.signing = func() { <-gate }
+		busy := b.dial()
+		signed := make(chan error, 1)
+		go func() { signed <- b.signOn(busy) }()
+		synctest.Wait()
+		var conns []net.Conn
+		for range maxLinks - 1 {
+			conns = append(conns, b.dial())
+			time.Sleep(time.Second)
+		}
+		list := func(conn net.Conn) error {
+			_, err := tryExchange(conn, []byte{agentRequestIdentities})
+			return err
+		}
+		if err := list(conns[0]); err != nil { // so the second is silent for longest
+			t.Fatal(err)
+		}
+		if err := list(b.dial()); err != nil {
+			t.Errorf("a client for whom another has to go: %v", err)
+		}
+		synctest.Wait()
+		if err := list(conns[1]); err == nil {
+			t.Error("the client that was silent for longest is still there")
+		}
+		for _, i := range []int{0, 2, maxLinks - 2} {
+			if err := list(conns[i]); err != nil {
+				t.Errorf("client %d, which need not go: %v", i, err)
+			}
+		}
+		close(gate)
+		if err := <-signed; err != nil {
+			t.Errorf("a client that was busy: %v", err)
+		}
+	})
+}
+
 // Half a frame must not hold memory for ever; a client that sends nothing may stay.
 func TestHalfFrame(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, b *bubble) {

@@ -1,0 +1,162 @@
+package sshagent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/sshagent/signdata"
+)
+
+// Permit gets what is to be signed, read, and decides.
+func TestPermit(t *testing.T) {
+	var mu sync.Mutex
+	var got []Request
+	var refuse error
+	var log logBuffer
+	s := &Server{Source: newSource(t, testKeys()["ed25519"]), Log: log.logger(), Permit: func(r Request) error {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, r)
+		return refuse
+	}}
+	conn := connect(t, serve(t, s))
+	key, host := public(t, testKeys()["ed25519"]), hostKey(t, newKey(t))
+	ask := func(data string) byte { return exchange(t, conn, signFrame(key, data, 0))[0] }
+	loginData := login(key.Marshal(), ssh.KeyAlgoED25519, "2", "git", host.PublicKey().Marshal())
+	if answer := ask(message("text")); answer != agentSignResponse {
+		t.Errorf("an SSHSIG was answered with message %d", answer)
+	}
+	exchange(t, conn, bindRequest(t, host, "1", "1", 1))
+	exchange(t, conn, bindRequest(t, host, "2", "2", 0))
+	exchange(t, conn, bindRequest(t, host, "3", "4", 0))
+	if answer := ask(loginData); answer != agentSignResponse {
+		t.Errorf("a login was answered with message %d", answer)
+	}
+	refuse = errors.New("not on a Sunday")
+	if answer := ask(loginData); answer != agentFailure {
+		t.Errorf("what Permit refuses was answered with message %d", answer)
+	}
+	log.want(t, "not on a Sunday")
+	if len(got) != 3 {
+		t.Fatalf("Permit was asked %d times; want 3", len(got))
+	}
+	first, second := got[0], got[1]
+	if first.SSHSIG == nil || first.SSHSIG.Namespace != "test" || first.UserAuth != nil || first.Forwarded || first.Key.Comment != "key 0" ||
+		first.Peer.PID != os.Getpid() || first.Peer.UID != os.Getuid() || len(first.Binds) != 0 || first.BindFailed {
+		t.Errorf("for an SSHSIG on a local connection Permit got %+v", first)
+	}
+	if a := second.UserAuth; second.SSHSIG != nil || a == nil || a.User != "git" || a.Method != signdata.HostBound || !second.Forwarded ||
+		len(second.Binds) != 2 || string(second.Binds[1].SessionID) != "2" || second.Binds[1].Forwarding || !second.BindFailed {
+		t.Errorf("for a login on a forwarded connection Permit got %+v", second)
+	}
+}
+
+// With a key of the Source nothing is signed that is no login and no SSHSIG, and
+// no login by another key.
+func TestManagedSignsNothingElse(t *testing.T) {
+	source := newSource(t, testKeys()["ed25519"])
+	conn := connect(t, serve(t, &Server{Source: source, Permit: func(Request) error { return nil }}))
+	key := public(t, testKeys()["ed25519"])
+	good := login(key.Marshal(), ssh.KeyAlgoED25519, "1", "git", nil)
+	for name, data := range map[string]string{
+		"nothing":                "",
+		"a text":                 "a text",
+		"random bytes":           strings.Repeat("\x00", 1024),
+		"a login and more":       good + "x",
+		"a login that is cut":    good[:len(good)-1],
+		"a login by another key": login(public(t, newKey(t)).Marshal(), ssh.KeyAlgoED25519, "1", "git", nil),
+		"an SSHSIG and more":     message("text") + "x",
+	} {
+		if answer := exchange(t, conn, signFrame(key, data, 0)); answer[0] != agentFailure {
+			t.Errorf("%s was answered with message %d; want a failure", name, answer[0])
+		}
+	}
+	if fetched, _ := source.counts(); fetched != 0 {
+		t.Errorf("%d private keys were fetched for that; want none", fetched)
+	}
+	if answer := exchange(t, conn, signFrame(key, good, 0)); answer[0] != agentSignResponse {
+		t.Errorf("a login was answered with message %d", answer[0])
+	}
+}
+
+func TestConfirmPrompt(t *testing.T) {
+	var mu sync.Mutex
+	var prompts []string
+	s := &Server{Confirm: func(_ context.Context, key Key, prompt string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if key.Public == nil || key.Comment == "" {
+			t.Errorf("Confirm got the key %+v", key)
+		}
+		prompts = append(prompts, prompt)
+		return true
+	}}
+	conn, key, host := connect(t, serve(t, s)), newKey(t), hostKey(t, newKey(t))
+	pub := public(t, key)
+	do(t, conn, "adding", addition{key: key, comment: "my\nkey \x1b[31m", constraints: []byte{constrainConfirm}}.request(t), true)
+	for _, data := range []string{"text", message("text"), login(pub.Marshal(), ssh.KeyAlgoED25519, "1", "root", nil)} {
+		if answer := exchange(t, conn, signFrame(pub, data, 0)); answer[0] != agentSignResponse {
+			t.Fatalf("a signature was answered with message %d", answer[0])
+		}
+		exchange(t, conn, bindRequest(t, host, "1", "1", 1))
+	}
+	for i, words := range [][]string{{"not a login"}, {`namespace "test"`, "another machine"}, {`log in as "root"`, "another machine"}} {
+		for _, w := range append(words, ssh.FingerprintSHA256(pub), "Allow use of key my") {
+			if !strings.Contains(prompts[i], w) {
+				t.Errorf("prompt %d does not say %q:\n%s", i, w, prompts[i])
+			}
+		}
+		if strings.Contains(prompts[i], "\x1b") || strings.Contains(prompts[i], "my\n") {
+			t.Errorf("prompt %d has a client's control characters: %q", i, prompts[i])
+		}
+	}
+}
+
+// Nobody is asked on behalf of a client that is gone, and an answer that comes
+// when the agent is locked does not count.
+func TestConfirmEnds(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, b *bubble) {
+		asked, agree := make(chan context.Context), make(chan bool)
+		b.Confirm = func(ctx context.Context, _ Key, _ string) bool {
+			asked <- ctx
+			select {
+			case a := <-agree:
+				return a
+			case <-ctx.Done():
+				return false
+			}
+		}
+		key := newKey(t)
+		do(t, b.dial(), "adding", addition{key: key, constraints: []byte{constrainConfirm}}.request(t), true)
+		request := signFrame(public(t, key), "text", 0)
+		conn := b.dial()
+		if err := writeFrame(conn, framed(request)); err != nil {
+			t.Fatal(err)
+		}
+		ctx := <-asked
+		conn.Close()
+		synctest.Wait()
+		if ctx.Err() == nil {
+			t.Error("the client hung up, and the question goes on")
+		}
+		conn = b.dial()
+		answer := make(chan []byte, 1)
+		go func() {
+			a, _ := tryExchange(conn, request)
+			answer <- a
+		}()
+		<-asked
+		do(t, b.dial(), "locking", lockRequest(agentLock, "password"), true)
+		agree <- true
+		if a := <-answer; len(a) == 0 || a[0] != agentFailure {
+			t.Errorf("leave that was given when the agent was locked: answer %v; want a failure", a)
+		}
+	})
+}
