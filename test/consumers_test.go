@@ -59,10 +59,9 @@ func (c consumers) sshAdd(t *testing.T) {
 	if got := strings.TrimSpace(c.Run(t, "ssh-add", "-L")); got != c.public {
 		t.Errorf("ssh-add -L printed %q; want %q", got, c.public)
 	}
-	if strings.HasPrefix(c.public, "ssh-rsa ") {
-		return // ssh-add -T asks for SHA-1 with RSA, which the agent refuses
-	}
-	c.Run(t, "ssh-add", "-T", c.Write(t, "key.pub", c.public+"\n")) // signs, and verifies
+	// ssh-add -T has random bytes signed, which the agent does with no key of
+	// the user's that the server holds.
+	c.Run(t, "sh", "-c", "! ssh-add -T "+c.Write(t, "key.pub", c.public+"\n"))
 }
 
 func (c consumers) ssh(t *testing.T) {

@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -76,7 +77,8 @@ func (k *keeper) sign(t *testing.T) {
 		flags = agent.SignatureFlagRsaSha512
 	}
 	for i := range memorySignatures {
-		data := fmt.Appendf(nil, "what is to be signed, %d", i)
+		sum := sha256.Sum256(fmt.Appendf(nil, "what is to be signed, %d", i))
+		data := append([]byte("SSHSIG\x00\x00\x00\x04test\x00\x00\x00\x00\x00\x00\x00\x06sha256\x00\x00\x00\x20"), sum[:]...)
 		signature, err := a.SignWithFlags(k.public, data, flags)
 		if err == nil {
 			err = k.public.Verify(data, signature)

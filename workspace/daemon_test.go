@@ -103,14 +103,18 @@ func dial(t *testing.T, socket string) agent.ExtendedAgent {
 	return agent.NewClient(conn)
 }
 
+// signable is what SSH signs for a file (OpenSSH's PROTOCOL.sshsig): the agent
+// signs nothing with a key of its source that means nothing.
+const signable = "SSHSIG\x00\x00\x00\x04test\x00\x00\x00\x00\x00\x00\x00\x06sha256\x00\x00\x00\x200123456789abcdef0123456789abcdef"
+
 func mustSign(t *testing.T, a agent.Agent, key testKey) {
 	t.Helper()
-	signature, err := a.Sign(key.public, []byte("data"))
+	signature, err := a.Sign(key.public, []byte(signable))
 	if err != nil {
 		t.Errorf("Sign: %v", err)
 		return
 	}
-	if err := key.public.Verify([]byte("data"), signature); err != nil {
+	if err := key.public.Verify([]byte(signable), signature); err != nil {
 		t.Errorf("the signature does not verify: %v", err)
 	}
 }
@@ -298,7 +302,7 @@ func TestDaemonForgetsWhenTheTokenIsRevoked(t *testing.T) {
 	if n := d.source.Held(); n != 0 {
 		t.Errorf("after the token was revoked %d private keys are held; want none", n)
 	}
-	if _, err := a.Sign(key.public, []byte("data")); err == nil {
+	if _, err := a.Sign(key.public, []byte(signable)); err == nil {
 		t.Error("after the token was revoked the agent signs")
 	}
 }

@@ -126,6 +126,10 @@ func (d *daemon) agent(t *testing.T) agent.ExtendedAgent {
 	return agent.NewClient(conn)
 }
 
+// signable is what SSH signs for a file (OpenSSH's PROTOCOL.sshsig): the agent
+// signs nothing with a key of its source that means nothing.
+const signable = "SSHSIG\x00\x00\x00\x04test\x00\x00\x00\x00\x00\x00\x00\x06sha256\x00\x00\x00\x200123456789abcdef0123456789abcdef"
+
 // sign signs with the daemon's only key.
 func (d *daemon) sign(t *testing.T) {
 	t.Helper()
@@ -134,11 +138,11 @@ func (d *daemon) sign(t *testing.T) {
 	if err != nil || len(keys) != 1 {
 		t.Fatalf("the agent lists %d keys, %v; want one", len(keys), err)
 	}
-	signature, err := a.Sign(keys[0], []byte("data"))
+	signature, err := a.Sign(keys[0], []byte(signable))
 	if err != nil {
 		t.Fatalf("signing: %v", err)
 	}
-	if err := keys[0].Verify([]byte("data"), signature); err != nil {
+	if err := keys[0].Verify([]byte(signable), signature); err != nil {
 		t.Fatalf("the signature does not verify: %v", err)
 	}
 }
@@ -323,7 +327,7 @@ func TestAgentEndsAtTheSecondSignal(t *testing.T) {
 	a := d.agent(t)
 	go func() {
 		defer cancel()
-		a.Sign(public, []byte("data")) // has no answer
+		a.Sign(public, []byte(signable)) // has no answer
 	}()
 	<-fetching
 	d.Process.Signal(syscall.SIGTERM)
