@@ -53,10 +53,11 @@ func FuzzLink(f *testing.F) {
 		f.Add(frame(request)[:len(request)])
 	}
 	f.Add([]byte{255, 255, 255, 255, 0})
-	var log logBuffer
-	s := &Server{Source: source, Idle: time.Hour, Log: log.logger(), Upstreams: []Upstream{{"away", func(context.Context) (net.Conn, error) { return nil, errors.New("away") }}}}
+	away := Upstream{"away", func(context.Context) (net.Conn, error) { return nil, errors.New("away") }}
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		log.b.Reset()
+		var log logBuffer
+		s := &Server{Source: source, Idle: time.Hour, Log: log.logger(), Upstreams: []Upstream{away}}
+		defer s.Forget()
 		requests := 0
 		for in := newFrameReader(&stream{in: bytes.NewReader(sent)}); ; requests++ {
 			if _, err := in.next(); err != nil {
