@@ -1,8 +1,6 @@
 package sshagent
 
-import (
-	"io"
-)
+import "io"
 
 // A buffer reads ahead of a link, as a bufio.Reader does, and can wipe what it
 // has given away: private keys and passwords come this way.

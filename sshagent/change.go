@@ -152,6 +152,7 @@ func (s *session) lock(ctx context.Context, request []byte) []byte {
 	s.whileConnected(ctx, func(ctx context.Context) { err = change(ctx, password) })
 	if errors.Is(err, errWrongPassword) {
 		s.log.Warn("not unlocked: wrong password", "delay", time.Since(begin).Round(time.Millisecond))
+		return newFrame(agentFailure)
 	}
 	if err == nil && request[0] == agentLock {
 		s.server.keyring().forget()

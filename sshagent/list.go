@@ -75,7 +75,10 @@ func (s *session) collectAdded(l *listing) {
 	for _, key := range s.server.added().list() {
 		if s.visible(key) {
 			l.add([]byte(key.blob), key.key.Comment, offer{added: key})
-		} else if id := keyID(sha256.Sum256([]byte(key.blob))); l.offers[id] == (offer{}) {
+			continue
+		}
+		id := keyID(sha256.Sum256([]byte(key.blob)))
+		if _, ok := l.offers[id]; !ok {
 			l.offers[id] = offer{added: key}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // A Peer is the process at the other end of a unix socket, when it connected. It
 // may be another by now, or gone: it is for a log or a prompt, not to trust.
 type Peer struct {
-	UID int
+	UID int // of no meaning without a PID
 	PID int // 0: not known
 }
 
