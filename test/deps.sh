@@ -21,6 +21,7 @@ want putty-tools plink puttygen
 want openssl openssl
 want zsh zsh
 want fish fish
+[ -e /usr/lib/openssh/regress/test-exec.sh ] || missing="$missing openssh-tests" # for test/openssh/run.sh
 /usr/bin/python3 -c 'import paramiko' 2>/dev/null || missing="$missing python3-paramiko"
 
 [ -n "$missing" ] || exit 0
