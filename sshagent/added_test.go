@@ -30,6 +30,8 @@ func TestAddRefusals(t *testing.T) {
 	broken.Primes = slices.Clone(rsaKey.Primes)
 	broken.Primes[0] = rsaKey.Primes[1]
 	managed := testKeys()["ed25519"]
+	misplaced := addition{key: newKey(t), constraints: lifetime(60)}.request(t)
+	misplaced[0] = agentAddIdentity
 	for _, tt := range []struct {
 		name    string
 		server  *Server
@@ -48,6 +50,7 @@ func TestAddRefusals(t *testing.T) {
 		{"an RSA key with wrong primes", &Server{}, addition{key: &broken}.request(t), "malformed, or of another"},
 		{"a key to confirm, and nobody to ask", &Server{}, addition{key: newKey(t), constraints: []byte{constrainConfirm}}.request(t), "nobody to ask"},
 		{"an unknown constraint", &Server{}, addition{key: newKey(t), constraints: appendString([]byte{constrainExtension}, "new@example.com")}.request(t), "new@example.com"},
+		{"constraints where none belong", &Server{}, misplaced, "malformed"},
 		{"a long comment", &Server{}, addition{key: newKey(t), comment: strings.Repeat("c", maxComment+1)}.request(t), "comment"},
 		{"a keeper that fails", &Server{Keep: func(ssh.PublicKey, []byte) (Signer, error) { return nil, errors.New("no locked memory") }},
 			addition{key: newKey(t)}.request(t), "no locked memory"},
@@ -130,6 +133,11 @@ func TestAddIsWiped(t *testing.T) {
 		for _, comment := range []int{0, 1000} {
 			k := &keeper{testSource: newSource(t)}
 			s := &Server{Keep: k.keep}
+			k.signing = func() { // once, to try it
+				if !bytes.Equal(k.got, make([]byte, len(k.got))) {
+					t.Errorf("after Keep, the frame has the %s key still", kind)
+				}
+			}
 			request := addition{key: key, comment: strings.Repeat("c", comment)}.request(t)
 			next := frame([]byte{agentRequestIdentities})
 			sess := newSession(s, &stream{in: bytes.NewReader(slices.Concat(frame(request), next))})

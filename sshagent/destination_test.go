@@ -1,6 +1,7 @@
 package sshagent
 
 import (
+	"crypto/rand"
 	"net"
 	"slices"
 	"strings"
@@ -46,22 +47,28 @@ type route struct {
 // host with a certificate for *.example.com.
 func testDestinations(t *testing.T, open func(*testing.T) string) {
 	a, b, c := hostKey(t, newKey(t)), hostKey(t, newKey(t)), hostKey(t, newKey(t))
-	ca := public(t, testKeys()["ecdsa"])
-	certified := func(principals ...string) ssh.Signer {
+	certifiedAs := func(kind uint32, by ssh.Signer, principals ...string) ssh.Signer {
 		key := newKey(t)
-		s, err := ssh.NewCertSigner(certify(t, key, ssh.HostCert, principals...), hostKey(t, key))
+		c := certify(t, key, kind, principals...)
+		if err := c.SignCert(rand.Reader, by); err != nil {
+			t.Fatal(err)
+		}
+		s, err := ssh.NewCertSigner(c, hostKey(t, key))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
+	authority := hostKey(t, testKeys()["ecdsa"])
+	certified := func(principals ...string) ssh.Signer { return certifiedAs(ssh.HostCert, authority, principals...) }
+	user, byHost := certifiedAs(ssh.UserCert, authority, "host.example.com"), certifiedAs(ssh.HostCert, a, "a")
 	plainKey := func(k ssh.PublicKey) []hopKey { return []hopKey{{k.Marshal(), false}} }
 	key := newKey(t)
 	blob := public(t, key).Marshal()
 	restriction := restrictTo(
 		destination{to: hop{"alice", "a", plainKey(a.PublicKey())}},
 		destination{from: hop{"", "a", plainKey(a.PublicKey())}, to: hop{"b*", "b", plainKey(b.PublicKey())}},
-		destination{to: hop{"", "host.example.com", []hopKey{{ca.Marshal(), true}}}},
+		destination{to: hop{"", "host.example.com", []hopKey{{authority.PublicKey().Marshal(), true}}}},
 	)
 	bind := func(host ssh.Signer, id string, forwarding byte) []byte {
 		return bindRequest(t, host, id, id, forwarding)
@@ -95,11 +102,17 @@ func testDestinations(t *testing.T, open func(*testing.T) string) {
 		{"by c to a", [][]byte{bind(c, "1", 1), bind(a, "2", 0)}, false, in("2", "alice", a), false},
 		{"certified", [][]byte{bind(good, "1", 0)}, true, in("1", "anybody", good), true},
 		{"certified for a pattern", [][]byte{bind(wild, "1", 0)}, false, in("1", "anybody", wild), false},
+		{"the authority's own key", [][]byte{bind(authority, "1", 0)}, false, in("1", "anybody", authority), false},
+		{"a user's certificate", [][]byte{bind(user, "1", 0)}, false, in("1", "anybody", user), false},
+		{"certified by a host", [][]byte{bind(byHost, "1", 0)}, false, in("1", "alice", byHost), false},
 		{"certified for another", [][]byte{bind(wrong, "1", 0)}, false, in("1", "anybody", wrong), false},
 	} {
 		conn := connect(t, open(t))
 		do(t, conn, "adding", addition{key: key, comment: "key", constraints: restriction}.request(t), true)
 		testRoute(t, conn, blob, tt)
+		if !tt.listed { // what can't be seen can't be replaced by what is free
+			do(t, conn, tt.name+", adding again", addition{key: key}.request(t), false)
+		}
 	}
 	conn := connect(t, open(t))
 	for name, bad := range badDestinations(plainKey(a.PublicKey())) {
@@ -122,7 +135,7 @@ func testRoute(t *testing.T, conn net.Conn, blob []byte, tt route) {
 	if answer := exchange(t, conn, request); (answer[0] == agentSignResponse) != tt.signs {
 		t.Errorf("%s: a signature is answered with message %d; want one: %v", tt.name, answer[0], tt.signs)
 	}
-	if !tt.listed { // what can't be seen can't be removed or replaced
+	if !tt.listed { // what can't be seen can't be removed
 		do(t, conn, tt.name+", removing", appendString([]byte{agentRemoveIdentity}, blob), false)
 	}
 }
@@ -182,6 +195,22 @@ func TestFailedBindPoisons(t *testing.T) {
 	blob := public(t, key).Marshal()
 	if answer := exchange(t, conn, signFrame(public(t, key), login(blob, ssh.KeyAlgoED25519, "1", "git", nil), 0)); answer[0] != agentFailure {
 		t.Errorf("a restricted key signs after a forged bind: message %d", answer[0])
+	}
+}
+
+// However a connection came by its binds, a login is its last.
+func TestForwardedOverLogin(t *testing.T) {
+	a, b := public(t, newKey(t)), public(t, newKey(t))
+	keys := func(k ssh.PublicKey) []hopKey { return []hopKey{{k.Marshal(), false}} }
+	key := &addedKey{constraints: constraints{destinations: []destination{
+		{to: hop{"", "a", keys(a)}},
+		{from: hop{"", "a", keys(a)}, to: hop{"", "b", keys(b)}},
+	}}}
+	for _, forwarding := range []bool{true, false} {
+		s := &session{binds: []boundHop{{SessionBind: SessionBind{HostKey: a, Forwarding: forwarding}}, {SessionBind: SessionBind{HostKey: b}}}}
+		if s.visible(key) != forwarding {
+			t.Errorf("a key that is for b by way of a, with a bind to a that forwards (%v): visible %v", forwarding, s.visible(key))
+		}
 	}
 }
 
