@@ -8,8 +8,10 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +58,12 @@ func TestAddRefusals(t *testing.T) {
 			addition{key: newKey(t)}.request(t), "no locked memory"},
 		{"a keeper that gives nothing", &Server{Keep: func(ssh.PublicKey, []byte) (Signer, error) { return nil, nil }},
 			addition{key: newKey(t)}.request(t), "no signer"},
+		{"a keeper of another key", &Server{Keep: func(ssh.PublicKey, []byte) (Signer, error) {
+			return keepPlain(public(t, managed), privateFields(managed))
+		}}, addition{key: newKey(t)}.request(t), "of another public key"},
+		{"a keeper that keeps it wrong", &Server{Keep: func(public ssh.PublicKey, _ []byte) (Signer, error) {
+			return &plainSigner{public: public, signer: hostKey(t, managed).(ssh.AlgorithmSigner)}, nil
+		}}, addition{key: newKey(t)}.request(t), "malformed, or of another"},
 		{"a keeper that panics", &Server{Keep: func(ssh.PublicKey, []byte) (Signer, error) { panic(secretOfPanic) }},
 			addition{key: newKey(t)}.request(t), "panic"},
 	} {
@@ -103,6 +111,56 @@ func TestOrderWithAdded(t *testing.T) {
 	}
 	s.Forget()
 	wantKeys(t, conn, "after Forget", "key 0", "key 0", "key 1")
+}
+
+// Who adds a key of the source while the source can't say that it is one does
+// not put theirs in its place.
+func TestSourceGoesFirst(t *testing.T) {
+	key := testKeys()["ed25519"]
+	source := &awaySource{testSource: newSource(t, key)}
+	source.away.Store(true)
+	path := serve(t, &Server{Source: source})
+	conn := connect(t, path)
+	do(t, conn, "adding", addition{key: key, comment: "shadow"}.request(t), true)
+	source.away.Store(false)
+	wantKeys(t, conn, "when the source is back", "key 0")
+	for _, c := range []net.Conn{conn, connect(t, path)} {
+		if err := verify(exchange(t, c, signFrame(public(t, key), message("data"), 0)), public(t, key), message("data")); err != nil {
+			t.Error(err)
+		}
+	}
+	if fetched, _ := source.counts(); fetched != 2 {
+		t.Errorf("two signatures had the source asked for its key %d times; want 2", fetched)
+	}
+}
+
+// An awaySource can't list its keys now and then.
+type awaySource struct {
+	*testSource
+	away atomic.Bool
+}
+
+func (s *awaySource) Keys(ctx context.Context) ([]Key, error) {
+	if s.away.Load() {
+		return nil, errors.New("the server is away")
+	}
+	return s.testSource.Keys(ctx)
+}
+
+// A key that a connection may not see is not to be had from an upstream agent
+// over it either.
+func TestHiddenIsHiddenUpstream(t *testing.T) {
+	key := newKey(t)
+	a, b := hostKey(t, newKey(t)), hostKey(t, newKey(t))
+	up := Upstream{"up", dialSocket(serve(t, &Server{Source: newSource(t, key)}))}
+	conn := connect(t, serve(t, &Server{Upstreams: []Upstream{up}}))
+	restriction := restrictTo(destination{to: hop{"", "a", []hopKey{{a.PublicKey().Marshal(), false}}}})
+	do(t, conn, "adding", addition{key: key, comment: "mine", constraints: restriction}.request(t), true)
+	exchange(t, conn, bindRequest(t, b, "1", "1", 0))
+	wantKeys(t, conn, "bound to another host")
+	if answer := exchange(t, conn, signFrame(public(t, key), message("data"), 0)); answer[0] != agentFailure {
+		t.Errorf("the hidden key signs: message %d", answer[0])
+	}
 }
 
 // A keeper keeps keys as a test wants them kept.
