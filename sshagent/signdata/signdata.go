@@ -14,7 +14,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // The methods of a login by public key.
@@ -73,10 +72,12 @@ func ParseUserAuth(data []byte) (*UserAuth, error) {
 	r := reader{rest: data}
 	a := &UserAuth{SessionID: r.bytes()}
 	message := r.byte()
-	a.User, a.Service, a.Method = r.text(), r.text(), r.text()
+	user, service, method := r.text(), r.text(), r.text()
 	signed := r.byte()
-	a.Algorithm, a.Key = r.text(), r.bytes()
-	if a.Method == HostBound {
+	algorithm := r.text()
+	a.Key = r.bytes()
+	hostBound := string(method) == HostBound
+	if hostBound {
 		a.HostKey = r.bytes()
 	}
 	switch {
@@ -86,16 +87,20 @@ func ParseUserAuth(data []byte) (*UserAuth, error) {
 		return nil, fmt.Errorf("a session id of %d bytes; want 1 to %d", len(a.SessionID), maxSessionID)
 	case message != msgUserAuthRequest:
 		return nil, fmt.Errorf("message %d; want %d", message, msgUserAuthRequest)
-	case a.Service != sshConnection:
+	case string(service) != sshConnection:
 		return nil, errors.New("a service that is not " + sshConnection)
-	case a.Method != PublicKey && a.Method != HostBound:
+	case string(method) != PublicKey && !hostBound:
 		return nil, errors.New("a method that is not by public key")
 	case signed != 1:
 		return nil, errors.New("a login that says it is not signed")
-	case !isAlgorithmOf(a.Algorithm, a.Key):
+	case !isAlgorithmOf(string(algorithm), a.Key):
 		return nil, errors.New("an algorithm that is not the key's")
-	case a.Method == HostBound && keyType(a.HostKey) == "":
+	case hostBound && len(keyType(a.HostKey)) == 0:
 		return nil, errors.New("a host key without a type")
+	}
+	a.User, a.Service, a.Method, a.Algorithm = string(user), sshConnection, PublicKey, string(algorithm)
+	if hostBound {
+		a.Method = HostBound
 	}
 	return a, nil
 }
@@ -104,9 +109,9 @@ func ParseUserAuth(data []byte) (*UserAuth, error) {
 func ParseSSHSIG(data []byte) (*SSHSIG, error) {
 	rest, ok := bytes.CutPrefix(data, []byte(magic))
 	r := reader{rest: rest}
-	s := &SSHSIG{Namespace: r.text()}
+	s := &SSHSIG{Namespace: string(r.text())}
 	reserved := r.bytes()
-	s.HashAlgorithm, s.Hash = r.text(), r.bytes()
+	s.HashAlgorithm, s.Hash = string(r.text()), r.bytes()
 	size, known := map[string]int{"sha256": 32, "sha512": 64}[s.HashAlgorithm]
 	switch {
 	case !ok || r.bad || len(r.rest) > 0:
@@ -124,7 +129,7 @@ func ParseSSHSIG(data []byte) (*SSHSIG, error) {
 // isAlgorithmOf reports whether a key of this blob signs with the algorithm
 // (RFC 8332, section 3, for RSA; the others have their type's).
 func isAlgorithmOf(algorithm string, blob []byte) bool {
-	t := keyType(blob)
+	t := string(keyType(blob))
 	switch t {
 	case "":
 		return false
@@ -136,14 +141,10 @@ func isAlgorithmOf(algorithm string, blob []byte) bool {
 	return algorithm == t
 }
 
-// keyType is the type that a key's blob begins with, "" if it has none.
-func keyType(blob []byte) string {
+// keyType is the type that a key's blob begins with, empty if it has none.
+func keyType(blob []byte) []byte {
 	r := reader{rest: blob}
-	t := r.text()
-	if r.bad {
-		return ""
-	}
-	return t
+	return r.text()
 }
 
 // A reader takes the data types of RFC 4251, section 5, from what rests. It is
@@ -178,10 +179,11 @@ func (r *reader) bytes() []byte {
 }
 
 // text is a string without NUL, which a program in C would read as its end.
-func (r *reader) text() string {
-	s := string(r.bytes())
-	if strings.ContainsRune(s, 0) {
+func (r *reader) text() []byte {
+	s := r.bytes()
+	if bytes.IndexByte(s, 0) >= 0 {
 		r.bad = true
+		return nil
 	}
 	return s
 }
