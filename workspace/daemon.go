@@ -26,6 +26,8 @@ type Config struct {
 	Client   *api.Client   // speaks for the workspace
 	Idle     time.Duration // how long a private key is kept after its last use; 0: not at all
 	Upstream string        // the socket of the user's own agent, if any: its keys come after ours
+	NoAdd    bool          // clients may not add keys of their own to the agent
+	Askpass  string        // the program that asks whether a key may be used; "": such keys are refused
 	Process  harden.Report // what holds of this process, for the status
 	Version  string        // of this program, for the status
 	Log      *slog.Logger  // nil: no log
@@ -59,7 +61,10 @@ func NewDaemon(c Config) *Daemon {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	d.source = NewSource(c.Client, d.log)
-	d.agent = &sshagent.Server{Source: d.source, Idle: c.Idle, Log: d.log}
+	d.agent = &sshagent.Server{
+		Source: d.source, Idle: c.Idle, Log: d.log,
+		NoAdd: c.NoAdd, Keep: keepAdded, Confirm: askpass(c.Askpass, d.log),
+	}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) { d.agent.Forget() }
 	return d

@@ -39,6 +39,12 @@ func keep(der []byte, public ssh.PublicKey) (kept []byte, err error) {
 	if !samePublic(got, public) {
 		return nil, fmt.Errorf("the server sent another key, %s", ssh.FingerprintSHA256(got))
 	}
+	return formOf(signer)
+}
+
+// formOf is a private key in the form in which it is kept. It must be called in
+// harden.Do.
+func formOf(key crypto.Signer) (kept []byte, err error) {
 	switch key := key.(type) {
 	case ed25519.PrivateKey:
 		return key.Seed(), nil
@@ -47,7 +53,7 @@ func keep(der []byte, public ssh.PublicKey) (kept []byte, err error) {
 	case *rsa.PrivateKey:
 		return x509.MarshalPKCS1PrivateKey(key), nil
 	}
-	return nil, fmt.Errorf("keys of type %s are not supported", public.Type())
+	return nil, fmt.Errorf("private keys of type %T are not supported", key)
 }
 
 // expand is the reverse. keyType is the public key's.

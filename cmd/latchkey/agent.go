@@ -37,7 +37,9 @@ func (p *program) agentCommand() *cli.Command {
 		Usage: "run the workspace daemon: your keys and your secrets",
 		Description: `It stays in the foreground and serves an ssh-agent on one socket, see "latchkey env".
 A private key is fetched from the server when something asks for a signature, kept in
-locked memory, and forgotten again. SIGUSR1 forgets all keys at once.
+locked memory, and forgotten again. SIGUSR1 forgets all keys at once. Keys of your own,
+added with ssh-add, are in memory only and gone with the daemon; SSH_ASKPASS asks for those
+that were added with -c.
 
 It keeps your secrets as the server has them: those with a file are written to it, and
 removed when the daemon ends; those with a variable are for "latchkey run". With
@@ -54,6 +56,7 @@ $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
 			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},
 			&cli.PathFlag{Name: "ca-file", Usage: "trust the certificates in `FILE` only (PEM)"},
 			&cli.DurationFlag{Name: "idle", Value: sshagent.DefaultIdle, Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
+			&cli.BoolFlag{Name: "no-add", Usage: "let nobody add keys of their own with ssh-add"},
 			&cli.BoolFlag{Name: "no-secrets", Usage: "take no user secrets: neither variables nor files"},
 			&cli.BoolFlag{Name: "files-in-memory", Usage: "keep the files of secrets in memory (tmpfs), with links to where they are wanted"},
 			durationFlag("secret-cache", "start without the server with secrets that are at most `DURATION` old, such as 24h; else with none"),
@@ -99,6 +102,7 @@ func (p *program) agent(c *cli.Context) error {
 	d := workspace.NewDaemon(workspace.Config{
 		Dir: dir, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
+		NoAdd: c.Bool("no-add"), Askpass: os.Getenv("SSH_ASKPASS"),
 		NoSecrets: c.Bool("no-secrets"), FilesInMemory: c.Bool("files-in-memory"),
 		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
 		Home: workspace.HomeDir(os.Getenv), StateDir: workspace.StateDir(os.Getenv),

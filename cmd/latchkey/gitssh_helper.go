@@ -123,7 +123,8 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 // serve serves the agent of ssh for as long as this process lives: it only
 // passes requests on.
 func (h *helper) serve() {
-	agent := &sshagent.Server{Observe: h.observe, Upstreams: []sshagent.Upstream{{Name: fromLatchkey, Dial: h.dialLatchkey}}}
+	// A key that ssh adds (AddKeysToAgent) would be gone with this process.
+	agent := &sshagent.Server{NoAdd: true, Observe: h.observe, Upstreams: []sshagent.Upstream{{Name: fromLatchkey, Dial: h.dialLatchkey}}}
 	if h.own != "" {
 		agent.Upstreams = append(agent.Upstreams, sshagent.Upstream{Name: fromUser, Dial: func(ctx context.Context) (net.Conn, error) {
 			return dial(ctx, h.own)

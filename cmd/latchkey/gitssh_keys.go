@@ -46,7 +46,7 @@ func (k *ownKeys) listen() error {
 		return fmt.Errorf("serving the keys: %w", err)
 	}
 	k.listening = true
-	k.server = &sshagent.Server{Source: k, Idle: sshagent.DefaultIdle, Observe: func(a sshagent.Activity) {
+	k.server = &sshagent.Server{Source: k, NoAdd: true, Idle: sshagent.DefaultIdle, Observe: func(a sshagent.Activity) {
 		if a.Err != nil {
 			k.explain(a.Err) // its clients hear that something failed, but not what
 		}

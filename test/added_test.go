@@ -1,0 +1,110 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// ownKey writes a key of the workspace's user that the server does not know.
+func (w *workspace) ownKey(t testing.TB, name string) (file, public string) {
+	t.Helper()
+	private, public := newKey(t)
+	return w.Write(t, name, string(private)), strings.Join(strings.Fields(public)[:2], " ")
+}
+
+// list is what ssh-add -L prints, a key a line, without comments.
+func (w *workspace) list(t testing.TB) (keys []string) {
+	t.Helper()
+	out, _ := w.Try(t, "ssh-add", "-L")
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) >= 2 && strings.HasPrefix(f[0], "ssh-") {
+			keys = append(keys, f[0]+" "+f[1])
+		}
+	}
+	return keys
+}
+
+// The user's own keys are beside the managed one, behind it, and go again; that
+// one stays, whatever a client asks for.
+func TestAgentTakesOwnKeys(t *testing.T) {
+	s := newStage(t)
+	s.StartDaemon(t)
+	managed := strings.Join(strings.Fields(s.user.publicKey(t))[:2], " ")
+	file, own := s.ownKey(t, "own")
+	want := func(what string, keys ...string) {
+		t.Helper()
+		if got := s.list(t); strings.Join(got, "\n") != strings.Join(keys, "\n") {
+			t.Errorf("%s: the agent lists %q; want %q", what, got, keys)
+		}
+	}
+	s.Run(t, "ssh-add", "-q", file)
+	want("added", managed, own)
+
+	// A host that knows the own key only lets it in, by way of the agent alone.
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	other := startSSHD(t, nil)
+	other.Authorize(t, own)
+	config := s.Reaches(t, other.host("other"))
+	s.Run(t, "ssh", "-F", config, "other", "true")
+
+	if out, err := s.Try(t, "ssh-add", "-d", s.Write(t, "managed.pub", managed+"\n")); err == nil {
+		t.Errorf("ssh-add -d of the managed key succeeds: %s", out)
+	}
+	want("the managed key removed", managed, own)
+	s.Run(t, "sh", "-c", "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+s.script(t, "password", "echo sesame")+" ssh-add -x")
+	want("locked")
+	s.Run(t, "sh", "-c", "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+filepath.Join(s.Home, "password")+" ssh-add -X")
+	want("unlocked", managed, own)
+	s.Run(t, "ssh-add", "-q", "-D")
+	want("all removed", managed)
+}
+
+// script writes a program of the workspace's user.
+func (w *workspace) script(t testing.TB, name, body string) (path string) {
+	t.Helper()
+	path = w.Write(t, name, "#!/bin/sh\n"+body+"\n")
+	if err := os.Chmod(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A key that was added with -c is used only when the askpass program says yes.
+func TestAgentAsksForOwnKeys(t *testing.T) {
+	s := newStage(t)
+	s.Setenv("SSH_ASKPASS", s.script(t, "askpass", `echo "$SSH_ASKPASS_PROMPT: $1" >> "$HOME/asked"; test -e "$HOME/yes"`))
+	s.StartDaemon(t)
+	file, own := s.ownKey(t, "own")
+	s.Run(t, "ssh-add", "-q", "-c", file)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	other := startSSHD(t, nil)
+	other.Authorize(t, own)
+	config := s.Reaches(t, other.host("other"))
+	if out, err := s.Try(t, "ssh", "-F", config, "other", "true"); err == nil {
+		t.Errorf("a key signed that the user said no to: %s", out)
+	}
+	s.Write(t, "yes", "")
+	s.Run(t, "ssh", "-F", config, "other", "true")
+	if asked := readFile(t, filepath.Join(s.Home, "asked")); !strings.HasPrefix(asked, "confirm: ") {
+		t.Errorf("the askpass program was asked %q", asked)
+	}
+}
+
+// With --no-add nobody adds keys.
+func TestAgentWithoutOwnKeys(t *testing.T) {
+	s := newStage(t)
+	s.StartDaemon(t, "--no-add")
+	file, _ := s.ownKey(t, "own")
+	if out, err := s.Try(t, "ssh-add", file); err == nil {
+		t.Errorf("ssh-add succeeds: %s", out)
+	}
+	if got := s.list(t); len(got) != 1 {
+		t.Errorf("the agent lists %q; want the managed key alone", got)
+	}
+}

@@ -1,0 +1,79 @@
+package workspace
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/internal/harden"
+	"github.com/latchkey/latchkey/sshagent"
+)
+
+// keepAdded keeps a private key that a client has added as those of the server
+// are kept: outside the Go heap, and expanded for each signature. See
+// [sshagent.Server.Keep].
+func keepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
+	var kept *harden.Buffer
+	var err error
+	harden.Do(func() { kept, err = bufferOf(public, private) })
+	if err != nil {
+		harden.Collect()
+		return nil, err
+	}
+	return &signer{public: public, kept: kept, closed: harden.Collect}, nil
+}
+
+// bufferOf must be called in harden.Do.
+func bufferOf(public ssh.PublicKey, private []byte) (*harden.Buffer, error) {
+	key, err := sshagent.ParsePrivateKey(public, private)
+	if err != nil {
+		return nil, err
+	}
+	form, err := formOf(key)
+	if err != nil {
+		return nil, err
+	}
+	b, err := harden.NewBuffer(len(form))
+	if err != nil {
+		return nil, err
+	}
+	copy(b.Bytes(), form)
+	return b, nil
+}
+
+// maxConfirmed bounds what is read of an askpass program's answer.
+const maxConfirmed = 16
+
+// askpass asks whether a key may be used, by a program such as ssh-askpass: yes
+// is that it ends well, having printed nothing or "yes" (ssh-add(1), -c;
+// OpenSSH's readpass.c). It is nil if there is no program to ask with.
+func askpass(program string, log *slog.Logger) func(context.Context, sshagent.Key, string) bool {
+	if program == "" {
+		return nil
+	}
+	return func(ctx context.Context, key sshagent.Key, prompt string) bool {
+		cmd := exec.CommandContext(ctx, program, prompt)
+		cmd.Env = append(os.Environ(), "SSH_ASKPASS_PROMPT=confirm")
+		var answer bytes.Buffer
+		cmd.Stdout = &limitedBuffer{&answer}
+		if err := cmd.Run(); err != nil {
+			log.Info("the use of a key was not confirmed", "key", ssh.FingerprintSHA256(key.Public), "by", program, "err", err)
+			return false
+		}
+		said := strings.TrimSpace(answer.String())
+		return said == "" || strings.EqualFold(said, "yes")
+	}
+}
+
+// A limitedBuffer keeps the first bytes, and takes all.
+type limitedBuffer struct{ *bytes.Buffer }
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), max(0, maxConfirmed-b.Len()))])
+	return len(p), nil
+}
