@@ -43,6 +43,18 @@ type Key struct {
 
 	LastFetchedAt time.Time   // zero: never
 	LastFetchedBy WorkspaceID // "": never
+
+	Settings KeySettings // of the name: the same for all its generations
+}
+
+// KeySettings are what a user has chosen for a key.
+type KeySettings struct {
+	Mode            api.KeyMode // "": api.FetchMode
+	Hosts           []api.KeyHost
+	Namespaces      []string
+	RefuseForwarded bool
+	UsableUntil     time.Time // zero: for ever
+	Version         int64     // counts changes; 0: nothing was ever chosen
 }
 
 // A Workspace as it is stored.
@@ -56,6 +68,7 @@ type Workspace struct {
 	Labels        []string // by which secrets are limited to it
 	RefuseSecrets bool     // it is given no user secrets
 	Requirements  []api.Requirement
+	KeyMode       api.KeyMode // "": api.FetchMode
 }
 
 // A Secret of a user as it is stored, without its value.
@@ -187,7 +200,7 @@ type KeyStore interface {
 	// generation first; also the expired ones that nothing has removed yet.
 	Keys(context.Context, UserID) ([]Key, error)
 
-	// CreateKey stores generation 1 of a new name. ErrConflict if the name is
+	// CreateKey stores generation 1 of a new name, without settings. ErrConflict if the name is
 	// taken, or if the user already has a key with the same fingerprint;
 	// ErrNotFound if there is no such user.
 	CreateKey(context.Context, Key, Event) error
@@ -200,12 +213,22 @@ type KeyStore interface {
 	// and do not stand in the way of next.
 	RotateKey(ctx context.Context, next Key, oldExpires time.Time, e Event) error
 
-	// DeleteKey removes all generations of a name.
+	// UpdateKey stores the settings of a name whose stored ones have the version
+	// set.Version, and counts that up. ErrConflict if others are stored,
+	// ErrNotFound if there is no such name.
+	UpdateKey(ctx context.Context, user UserID, name string, set KeySettings, e Event) error
+
+	// DeleteKey removes all generations of a name, and its settings.
 	DeleteKey(ctx context.Context, user UserID, name string, e Event) error
 
 	// RecordFetch notes on one generation who fetched it, and when (e.At).
 	// ErrNotFound if it has been removed since.
 	RecordFetch(ctx context.Context, user UserID, name string, generation int64, by WorkspaceID, e Event) error
+
+	// RecordSign stores the event of a signature with one generation that was
+	// allowed by settings of a version. ErrNotFound if the generation has been
+	// removed since, ErrConflict if the settings have been changed since.
+	RecordSign(ctx context.Context, user UserID, name string, generation, settings int64, e Event) error
 }
 
 type WorkspaceStore interface {
@@ -217,7 +240,7 @@ type WorkspaceStore interface {
 	// Workspaces lists a user's by name.
 	Workspaces(context.Context, UserID) ([]Workspace, error)
 
-	// UpdateWorkspace stores Labels, RefuseSecrets and Requirements of a
+	// UpdateWorkspace stores Labels, RefuseSecrets, Requirements and KeyMode of a
 	// workspace whose stored version is w.Version, and counts the version up.
 	// ErrConflict if another one is stored.
 	UpdateWorkspace(ctx context.Context, w Workspace, e Event) error
@@ -245,7 +268,7 @@ type TokenStore interface {
 
 // A SecretStore keeps user secrets. Each user has a revision, which counts the
 // changes of what their workspaces are given: from 1, and up by one with each
-// change of their keys (but not RecordFetch), secrets, workspaces and workspace
+// change of their keys (but not RecordFetch and RecordSign), secrets, workspaces and workspace
 // tokens, and of the user.
 //
 // A token that is revoked again has not changed.

@@ -15,7 +15,20 @@ func cloneKey(k keyserver.Key) keyserver.Key {
 	k.PublicKey, k.Sealed = bytes.Clone(k.PublicKey), bytes.Clone(k.Sealed)
 	k.CreatedAt, k.UpdatedAt = stored(k.CreatedAt), stored(k.UpdatedAt)
 	k.ExpiresAt, k.LastFetchedAt = stored(k.ExpiresAt), stored(k.LastFetchedAt)
+	k.Settings = cloneSettings(k.Settings)
 	return k
+}
+
+// newKey is a key of a new name, which has no settings.
+func newKey(k keyserver.Key) keyserver.Key {
+	k.Settings = keyserver.KeySettings{}
+	return cloneKey(k)
+}
+
+func cloneSettings(set keyserver.KeySettings) keyserver.KeySettings {
+	set.Hosts, set.Namespaces = cloneList(set.Hosts), cloneList(set.Namespaces)
+	set.UsableUntil = stored(set.UsableUntil)
+	return set
 }
 
 // setKeys stores a user's keys in the order of Keys.
@@ -48,7 +61,7 @@ func (s *Store) CreateKey(ctx context.Context, k keyserver.Key, e keyserver.Even
 		if slices.ContainsFunc(keys, func(o keyserver.Key) bool { return o.Name == k.Name || o.Fingerprint == k.Fingerprint }) {
 			return api.ErrConflict
 		}
-		s.setKeys(k.UserID, append(keys, cloneKey(k)))
+		s.setKeys(k.UserID, append(keys, newKey(k)))
 		s.revisions[k.UserID]++
 		return nil
 	})
@@ -63,6 +76,8 @@ func (s *Store) RotateKey(ctx context.Context, next keyserver.Key, oldExpires ti
 			return api.ErrNotFound
 		}
 		old := &keys[i]
+		next = cloneKey(next)
+		next.Settings = old.Settings
 		if next.Generation != old.Generation+1 || next.Fingerprint == old.Fingerprint {
 			return api.ErrConflict
 		}
@@ -80,8 +95,32 @@ func (s *Store) RotateKey(ctx context.Context, next keyserver.Key, oldExpires ti
 		if slices.ContainsFunc(keys, func(k keyserver.Key) bool { return k.Fingerprint == next.Fingerprint }) {
 			return api.ErrConflict
 		}
-		s.setKeys(next.UserID, append(keys, cloneKey(next)))
+		s.setKeys(next.UserID, append(keys, next))
 		s.revisions[next.UserID]++
+		return nil
+	})
+}
+
+func (s *Store) UpdateKey(ctx context.Context, user keyserver.UserID, name string, set keyserver.KeySettings, e keyserver.Event) error {
+	return s.change(ctx, e, func() error {
+		keys := slices.Clone(s.keys[user])
+		found := false
+		for i := range keys {
+			if keys[i].Name != name {
+				continue
+			}
+			if keys[i].Settings.Version != set.Version {
+				return api.ErrConflict
+			}
+			found = true
+			keys[i].Settings = cloneSettings(set)
+			keys[i].Settings.Version++
+		}
+		if !found {
+			return api.ErrNotFound
+		}
+		s.keys[user] = keys
+		s.revisions[user]++
 		return nil
 	})
 }
@@ -108,5 +147,20 @@ func (s *Store) RecordFetch(ctx context.Context, user keyserver.UserID, name str
 		}
 		keys[i].LastFetchedAt, keys[i].LastFetchedBy = stored(e.At), by
 		return nil
+	})
+}
+
+func (s *Store) RecordSign(ctx context.Context, user keyserver.UserID, name string, generation, settings int64, e keyserver.Event) error {
+	return s.change(ctx, e, func() error {
+		for _, k := range s.keys[user] {
+			switch {
+			case k.Name != name || k.Generation != generation:
+			case k.Settings.Version != settings:
+				return api.ErrConflict
+			default:
+				return nil
+			}
+		}
+		return api.ErrNotFound
 	})
 }

@@ -26,7 +26,7 @@ func (s *Store) CreateUser(ctx context.Context, u keyserver.User, k keyserver.Ke
 			return api.ErrConflict
 		}
 		s.users[u.ID] = cloneUser(u)
-		s.keys[u.ID] = []keyserver.Key{cloneKey(k)}
+		s.keys[u.ID] = []keyserver.Key{newKey(k)}
 		s.tokens[t.ID] = cloneToken(t)
 		s.revisions[u.ID] = 1
 		return nil

@@ -89,7 +89,7 @@ func (s *Store) UpdateWorkspace(ctx context.Context, w keyserver.Workspace, e ke
 		if old.Version != w.Version {
 			return api.ErrConflict
 		}
-		old.Labels, old.RefuseSecrets, old.Requirements = w.Labels, w.RefuseSecrets, w.Requirements
+		old.Labels, old.RefuseSecrets, old.Requirements, old.KeyMode = w.Labels, w.RefuseSecrets, w.Requirements, w.KeyMode
 		old.Version++
 		s.workspaces[w.ID] = cloneWorkspace(old)
 		s.revisions[old.UserID]++

@@ -96,3 +96,18 @@ func scanItems(list *[]api.DeliveryItem) unpacked[api.DeliveryItem, itemRow] {
 		}
 	}}
 }
+
+type hostRow struct {
+	Name        []byte `json:"name"`
+	Fingerprint []byte `json:"fingerprint"`
+}
+
+func hosts(list []api.KeyHost) []byte {
+	return packed(list, func(h api.KeyHost) hostRow { return hostRow{blob(h.Name), blob(h.Fingerprint)} })
+}
+
+func scanHosts(list *[]api.KeyHost) unpacked[api.KeyHost, hostRow] {
+	return unpacked[api.KeyHost, hostRow]{list, func(r hostRow) api.KeyHost {
+		return api.KeyHost{Name: string(r.Name), Fingerprint: string(r.Fingerprint)}
+	}}
+}

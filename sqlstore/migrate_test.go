@@ -59,11 +59,11 @@ func TestFirstVersionOpens(t *testing.T) {
 			t.Errorf("UserNamed = %+v, %v", u, err)
 		}
 		keys, err := s.Keys(ctx, "u")
-		if err != nil || len(keys) != 2 || string(keys[0].Sealed) != "\x22" || string(keys[1].Sealed) != "\x11" || keys[1].LastFetchedBy != "w" {
+		if err != nil || len(keys) != 2 || string(keys[0].Sealed) != "\x22" || string(keys[1].Sealed) != "\x11" || keys[1].LastFetchedBy != "w" || keys[0].Settings.Version != 0 {
 			t.Errorf("Keys = %+v, %v", keys, err)
 		}
 		w, err := s.Workspace(ctx, "w")
-		if err != nil || w.UserID != "u" || w.Name != "dev" || w.Version != 1 || w.Labels != nil || w.RefuseSecrets || w.Requirements != nil || w.CreatedAt.Unix() != 1 {
+		if err != nil || w.UserID != "u" || w.Name != "dev" || w.Version != 1 || w.Labels != nil || w.RefuseSecrets || w.Requirements != nil || w.KeyMode != "" || w.CreatedAt.Unix() != 1 {
 			t.Errorf("Workspace = %+v, %v; want version 1 without settings", w, err)
 		}
 		if token, err := s.TokenByHash(ctx, api.HashToken("text")); err != nil || token.WorkspaceID != "w" {
@@ -83,13 +83,16 @@ func TestFirstVersionOpens(t *testing.T) {
 
 	s := open(t, path)
 	useSecrets(t, s)
+	if err := s.UpdateKey(ctx, "u", "default", keyserver.KeySettings{Mode: api.SignMode}, keyserver.Event{}); err != nil {
+		t.Fatalf("UpdateKey: %v", err)
+	}
 	if err := s.DeleteUser(ctx, "u", keyserver.Event{}); err != nil {
 		t.Fatalf("DeleteUser: %v", err)
 	}
 	s.Close()
 	checkFile(t, path)
 	raw(t, path, func(db *sql.DB) {
-		for _, table := range []string{"users", "keys", "workspaces", "tokens", "secrets", "secret_values", "deliveries"} {
+		for _, table := range []string{"users", "keys", "workspaces", "tokens", "secrets", "secret_values", "deliveries", "key_settings"} {
 			var rows int
 			if err := db.QueryRow("SELECT COUNT(*) FROM " + table).Scan(&rows); err != nil || rows != 0 {
 				t.Errorf("%s has %d rows, %v, when the only user is deleted; want none", table, rows, err)

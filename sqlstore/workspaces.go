@@ -8,20 +8,20 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
-const workspaceColumns = `id, user_id, name, version, created_at, labels, refuse_secrets, requirements`
+const workspaceColumns = `id, user_id, name, version, created_at, labels, refuse_secrets, requirements, key_mode`
 
 const selectWorkspace = `SELECT ` + workspaceColumns + ` FROM workspaces`
 
 func workspaceFields(w *keyserver.Workspace) []any {
 	return []any{(*string)(&w.ID), (*string)(&w.UserID), &w.Name, &w.Version, moment{&w.CreatedAt},
-		scanTexts(&w.Labels), &w.RefuseSecrets, scanRequirements(&w.Requirements)}
+		scanTexts(&w.Labels), &w.RefuseSecrets, scanRequirements(&w.Requirements), (*string)(&w.KeyMode)}
 }
 
 func (s *Store) CreateWorkspace(ctx context.Context, w keyserver.Workspace, t keyserver.Token, e keyserver.Event) error {
 	user, token := blob(w.UserID), tokenArgs(t)
-	workspace := []any{blob(w.ID), user, blob(w.Name), w.Version, micros(w.CreatedAt), texts(w.Labels), flag(w.RefuseSecrets), requirements(w.Requirements)}
+	workspace := []any{blob(w.ID), user, blob(w.Name), w.Version, micros(w.CreatedAt), texts(w.Labels), flag(w.RefuseSecrets), requirements(w.Requirements), blob(w.KeyMode)}
 	err := s.change(ctx, e, func(tx *tx) error {
-		if _, err := tx.exec(`INSERT INTO workspaces (`+workspaceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, workspace...); err != nil {
+		if _, err := tx.exec(`INSERT INTO workspaces (`+workspaceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, workspace...); err != nil {
 			return err
 		}
 		if _, err := tx.exec(insertToken, token...); err != nil {
@@ -44,7 +44,7 @@ func (s *Store) Workspaces(ctx context.Context, user keyserver.UserID) ([]keyser
 
 func (s *Store) UpdateWorkspace(ctx context.Context, w keyserver.Workspace, e keyserver.Event) error {
 	id := blob(w.ID)
-	args := []any{id, w.Version, texts(w.Labels), flag(w.RefuseSecrets), requirements(w.Requirements)}
+	args := []any{id, w.Version, texts(w.Labels), flag(w.RefuseSecrets), requirements(w.Requirements), blob(w.KeyMode)}
 	err := s.change(ctx, e, func(tx *tx) error {
 		var user []byte
 		var version int64
@@ -54,7 +54,7 @@ func (s *Store) UpdateWorkspace(ctx context.Context, w keyserver.Workspace, e ke
 		if version != w.Version {
 			return fmt.Errorf("its version is %d: %w", version, api.ErrConflict)
 		}
-		if err := tx.execOne(`UPDATE workspaces SET labels = $3, refuse_secrets = $4, requirements = $5, version = version + 1
+		if err := tx.execOne(`UPDATE workspaces SET labels = $3, refuse_secrets = $4, requirements = $5, key_mode = $6, version = version + 1
 			WHERE id = $1 AND version = $2`, args...); err != nil {
 			return err
 		}

@@ -83,7 +83,7 @@ func (r *random) operation() (string, func(keyserver.Store, keyserver.Event) err
 	owner, name, k, expires := r.owner(), r.name(), r.key(), r.time()
 	id := keyserver.UserID("user-" + owner)
 	w, t := workspace(owner, name), r.token(owner)
-	switch r.IntN(19) {
+	switch r.IntN(21) {
 	case 0, 1:
 		u, k := user(owner), r.key()
 		u.Name = r.owner()
@@ -145,6 +145,16 @@ func (r *random) operation() (string, func(keyserver.Store, keyserver.Event) err
 				return err
 			}
 			return s.ChangeSecrets(ctx, id, revision-late, c, e)
+		}
+	case 18:
+		set := keySettings(int64(r.IntN(3)))
+		return fmt.Sprintf("UpdateKey(%s %q, version %d)", owner, name, set.Version), func(s keyserver.Store, e keyserver.Event) error {
+			return s.UpdateKey(ctx, id, name, set, e)
+		}
+	case 19:
+		version := int64(r.IntN(3))
+		return fmt.Sprintf("RecordSign(%s %q, %d, settings %d)", k.UserID, k.Name, k.Generation, version), func(s keyserver.Store, e keyserver.Event) error {
+			return s.RecordSign(ctx, k.UserID, k.Name, k.Generation, version, e)
 		}
 	}
 	return fmt.Sprintf("RevokeToken(%s)", t.ID), func(s keyserver.Store, e keyserver.Event) error { return s.RevokeToken(ctx, t.ID, e) }

@@ -36,6 +36,8 @@ func cancelled(k *kit) {
 		},
 		"DeleteKey":   func(e keyserver.Event) error { return s.DeleteKey(ctx, u.ID, api.DefaultKey, e) },
 		"RecordFetch": func(e keyserver.Event) error { return s.RecordFetch(ctx, u.ID, api.DefaultKey, 1, w.ID, e) },
+		"UpdateKey":   func(e keyserver.Event) error { return s.UpdateKey(ctx, u.ID, api.DefaultKey, keySettings(0), e) },
+		"RecordSign":  func(e keyserver.Event) error { return s.RecordSign(ctx, u.ID, api.DefaultKey, 1, 0, e) },
 		"CreateWorkspace": func(e keyserver.Event) error {
 			return s.CreateWorkspace(ctx, workspace("alice", "new"), token("alice", "new"), e)
 		},

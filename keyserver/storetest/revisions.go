@@ -37,6 +37,9 @@ func countedChanges(k *kit) {
 		{"RotateKey", func(e keyserver.Event) error {
 			return k.store.RotateKey(k.ctx, key("alice", "deploy", 2), time.Time{}, e)
 		}},
+		{"UpdateKey", func(e keyserver.Event) error {
+			return k.store.UpdateKey(k.ctx, u.ID, "deploy", keyserver.KeySettings{}, e)
+		}},
 		{"DeleteKey", func(e keyserver.Event) error { return k.store.DeleteKey(k.ctx, u.ID, "deploy", e) }},
 		{"CreateWorkspace", func(e keyserver.Event) error {
 			return k.store.CreateWorkspace(k.ctx, w, of(w, token("alice", "dev")), e)
@@ -69,6 +72,7 @@ func uncountedChanges(k *kit) {
 		change func(keyserver.Event) error
 	}{
 		{"RecordFetch", func(e keyserver.Event) error { return k.store.RecordFetch(k.ctx, u.ID, api.DefaultKey, 1, w.ID, e) }},
+		{"RecordSign", func(e keyserver.Event) error { return k.store.RecordSign(k.ctx, u.ID, api.DefaultKey, 1, 0, e) }},
 		{"CreateToken of a session", func(e keyserver.Event) error { return k.store.CreateToken(k.ctx, session, e) }},
 		{"RevokeToken of a session", func(e keyserver.Event) error { return k.store.RevokeToken(k.ctx, session.ID, e) }},
 		{"RevokeToken a second time", func(e keyserver.Event) error { return k.store.RevokeToken(k.ctx, second.ID, e) }},

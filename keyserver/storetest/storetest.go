@@ -18,6 +18,7 @@ func Run(t *testing.T, open func(t *testing.T) keyserver.Store) {
 	}{
 		{"users", userTests},
 		{"keys", keyTests},
+		{"settings of keys", keySettingTests},
 		{"workspaces", workspaceTests},
 		{"tokens", tokenTests},
 		{"secrets", secretTests},

@@ -124,6 +124,8 @@ func credentials(k *kit) {
 			return k.store.ChangeSecrets(k.ctx, npm.UserID, revision, creation(npm), e)
 		},
 		"UpdateWorkspace": func(e keyserver.Event) error { return k.store.UpdateWorkspace(k.ctx, w, e) },
+		"UpdateKey":       k.updateKey("alice", api.DefaultKey, keySettings(0)),
+		"RecordSign":      func(e keyserver.Event) error { return k.store.RecordSign(k.ctx, alice.ID, api.DefaultKey, 1, 0, e) },
 		"ReportDelivery":  func(e keyserver.Event) error { return k.store.ReportDelivery(k.ctx, delivery(w, 1), e) },
 	} {
 		k.refuses(what+" by a revoked token", api.ErrUnauthenticated, func(e keyserver.Event) error {

@@ -65,7 +65,7 @@ func updateWorkspace(k *kit) {
 	other := k.addWorkspace("alice", "other")
 	w := k.addWorkspace("alice", "dev")
 	given := w
-	given.Labels, given.RefuseSecrets = []string{"gpu", ""}, true
+	given.Labels, given.RefuseSecrets, given.KeyMode = []string{"gpu", ""}, true, api.SignMode
 	given.Requirements = []api.Requirement{{EnvName: "GH_TOKEN", FilePath: "~/.gh", Help: "help"}, {}}
 	want := given
 	want.Version = 2
@@ -82,7 +82,7 @@ func updateWorkspace(k *kit) {
 			return k.store.UpdateWorkspace(k.ctx, old, e)
 		})
 	}
-	want.RefuseSecrets = false
+	want.RefuseSecrets, want.KeyMode = false, ""
 	for what, empty := range map[string]keyserver.Workspace{
 		"no lists":    {ID: w.ID},
 		"empty lists": {ID: w.ID, Labels: []string{}, Requirements: []api.Requirement{}},
