@@ -65,6 +65,9 @@ type call struct {
 	remote string // the client's address
 	http   *http.Request
 
+	target string // the record that it is about, once that is known
+	doing  string // with it, for the audit log; "" if that says nothing more
+
 	body    []byte // read before anything is looked up
 	bodyErr error
 }
@@ -79,11 +82,17 @@ func (c *call) event(target string) Event {
 	}
 }
 
+// about notes which key a call is about that its path does not name.
+func (c *call) about(k Key) { c.target = c.owner.Name + "/" + k.Name }
+
 // path is a wildcard of the route's pattern.
 func (c *call) path(name string) string { return c.http.PathValue(name) }
 
 // asked is the target of a call that was refused before its record was found.
 func (c *call) asked() string {
+	if c.target != "" {
+		return c.target
+	}
 	var parts []string
 	for _, wildcard := range []string{"user", "key", "secret", "workspace", "token"} {
 		v := c.path(wildcard)

@@ -28,6 +28,7 @@ var access = map[string]string{
 	"POST /api/v2/users/{user}/keys":         "U",
 	"GET /api/v2/users/{user}/keys/{key}":    "UA",
 	"PUT /api/v2/users/{user}/keys/{key}":    "U",
+	"PATCH /api/v2/users/{user}/keys/{key}":  "U",
 	"DELETE /api/v2/users/{user}/keys/{key}": "U",
 	"GET /api/v2/users/{user}/gitsshkey":     "UA",
 	"PUT /api/v2/users/{user}/gitsshkey":     "U",
@@ -70,6 +71,7 @@ var access = map[string]string{
 	"GET /api/v2/workspaceagents/me/keys":        "W",
 	"POST /api/v2/workspaceagents/me/keys/fetch": "W",
 	"GET /api/v2/workspaceagents/me/gitsshkey":   "W",
+	"POST /api/v2/workspaceagents/me/sign":       "W",
 
 	"GET /api/v2/audit": "AD",
 }

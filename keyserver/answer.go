@@ -216,7 +216,7 @@ func jsonType(t string) string {
 		return "list of strings"
 	case strings.HasPrefix(t, "[]"):
 		return "list of objects"
-	case t == "api.Requirement", t == "api.NamedUpdate", t == "api.DeliveryItem":
+	case t == "api.Requirement", t == "api.NamedUpdate", t == "api.DeliveryItem", t == "api.KeyHost", t == "api.HostProof":
 		return "JSON object"
 	}
 	return "string"

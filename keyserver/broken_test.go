@@ -14,7 +14,7 @@ type brokenStore struct {
 	mu     sync.Mutex
 	check  error                                 // of MasterKeyCheck
 	record error                                 // of Record
-	fetch  error                                 // of RecordFetch
+	fetch  error                                 // of RecordFetch and RecordSign
 	stall  bool                                  // Keys waits until its context ends
 	keys   func([]keyserver.Key) []keyserver.Key // what Keys reads
 	user   func(keyserver.User) keyserver.User   // what User reads
@@ -56,6 +56,16 @@ func (b *brokenStore) RecordFetch(ctx context.Context, user keyserver.UserID, na
 		return err
 	}
 	return b.Store.RecordFetch(ctx, user, name, generation, by, e)
+}
+
+func (b *brokenStore) RecordSign(ctx context.Context, user keyserver.UserID, name string, generation, settings int64, e keyserver.Event) error {
+	b.mu.Lock()
+	err := b.fetch
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return b.Store.RecordSign(ctx, user, name, generation, settings, e)
 }
 
 func (b *brokenStore) Keys(ctx context.Context, user keyserver.UserID) ([]keyserver.Key, error) {

@@ -20,13 +20,14 @@ func (s *Server) fetchKey(ctx context.Context, c *call, in api.FetchKeyRequest) 
 	if len(in.Recipient) != recipientSize {
 		p.add("recipient", "must be the %d bytes of an X25519 public key", recipientSize)
 	}
-	if !strings.HasPrefix(in.Fingerprint, "SHA256:") || len(in.Fingerprint) > 80 {
-		p.add("fingerprint", `must be that of a key from the workspace's list, such as "SHA256:…"`)
-	}
+	p.fingerprint("fingerprint", in.Fingerprint)
 	if err := p.err("no key can be fetched"); err != nil {
 		return nil, err
 	}
 	k, err := s.offeredKey(ctx, c, in.Fingerprint)
+	if err == nil {
+		err = s.mayFetch(c, k)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +68,9 @@ func (s *Server) fetchPrivateKey(ctx context.Context, c *call, _ none) (api.Priv
 		return api.PrivateKey{}, noKey(c)
 	}
 	k := keys[0]
+	if err := s.mayFetch(c, k); err != nil {
+		return api.PrivateKey{}, err
+	}
 	private, err := s.openKey(ctx, c, k)
 	if err != nil {
 		return api.PrivateKey{}, err
@@ -83,7 +87,14 @@ func (s *Server) fetchPrivateKey(ctx context.Context, c *call, _ none) (api.Priv
 	return api.PrivateKey{PublicKey: publicLine(c.user, k), PrivateKey: string(text)}, nil
 }
 
-// offeredKey finds the key that is to be fetched. One that is another user's is
+// fingerprint checks one that names a key. What it can't be need not be looked up.
+func (p *problems) fingerprint(field, text string) {
+	if !strings.HasPrefix(text, "SHA256:") || len(text) > 80 {
+		p.add(field, `must be that of a key from the workspace's list, such as "SHA256:…"`)
+	}
+}
+
+// offeredKey finds the key that is to be used. One that is another user's is
 // refused like one that does not exist, and each refusal is recorded.
 func (s *Server) offeredKey(ctx context.Context, c *call, fingerprint string) (Key, error) {
 	all, err := s.store.Keys(ctx, c.user.ID)

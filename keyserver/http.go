@@ -119,6 +119,9 @@ func (s *Server) serve(ctx context.Context, a *answer, r *http.Request) error {
 	if errors.As(err, &denied) || errors.Is(err, api.ErrForbidden) {
 		e := c.event(c.asked())
 		e.Result, e.Detail = Denied, err.Error()
+		if c.doing != "" {
+			e.Detail = c.doing + ": " + e.Detail
+		}
 		if err := s.record(ctx, e); err != nil {
 			return err
 		}

@@ -55,7 +55,10 @@ func (s *Server) listKeys(ctx context.Context, c *call, _ none) ([]api.Key, erro
 	if err != nil {
 		return nil, err
 	}
-	return wireAll(keys, func(k Key) api.Key { return wireKey(c.owner, k) }), nil
+	if c.workspace.ID != "" {
+		keys = slices.DeleteFunc(keys, func(k Key) bool { return usable(k, c.at) != nil })
+	}
+	return wireAll(keys, func(k Key) api.Key { return s.wireKey(c, k) }), nil
 }
 
 func (s *Server) showKey(ctx context.Context, c *call, _ none) (api.Key, error) {
@@ -63,7 +66,7 @@ func (s *Server) showKey(ctx context.Context, c *call, _ none) (api.Key, error) 
 	if err != nil {
 		return api.Key{}, err
 	}
-	return wireKey(c.owner, k), nil
+	return s.wireKey(c, k), nil
 }
 
 // keyName is the key that the path names: the default one on routes that name none.
@@ -131,7 +134,7 @@ func (s *Server) createKey(ctx context.Context, c *call, in api.CreateKeyRequest
 	case err != nil:
 		return api.Key{}, fmt.Errorf("storing key %s: %w", k.Name, err)
 	}
-	return wireKey(c.owner, k), nil
+	return s.wireKey(c, k), nil
 }
 
 // conflict says why a key can't be added to those that there are, nil if it can.
@@ -194,6 +197,7 @@ func (s *Server) rotateKey(ctx context.Context, c *call, in api.RotateKeyRequest
 	if err != nil {
 		return api.Key{}, err
 	}
+	next.Settings = current.Settings // as the store has it
 	var oldExpires time.Time
 	e := c.keyEvent(next)
 	if in.KeepOldSeconds > 0 {
@@ -208,7 +212,7 @@ func (s *Server) rotateKey(ctx context.Context, c *call, in api.RotateKeyRequest
 	case err != nil:
 		return api.Key{}, fmt.Errorf("storing key %s: %w", next.Name, err)
 	}
-	return wireKey(c.owner, next), nil
+	return s.wireKey(c, next), nil
 }
 
 // rotated is the conflict of a rotation with one that came first.

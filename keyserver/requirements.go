@@ -65,9 +65,11 @@ func (s *Server) updateWorkspace(ctx context.Context, c *call, in api.UpdateWork
 	changed = set(changed, "labels", &w.Labels, in.Labels)
 	changed = set(changed, "refuse_secrets", &w.RefuseSecrets, in.RefuseSecrets)
 	changed = set(changed, "requirements", &w.Requirements, in.Requirements)
+	changed = set(changed, "key_mode", &w.KeyMode, in.KeyMode)
 	if len(changed) == 0 {
-		p.add("labels", "is missing, and so are refuse_secrets and requirements: there is nothing to change")
+		p.add("labels", "is missing, and so are refuse_secrets, requirements and key_mode: there is nothing to change")
 	}
+	p.keyMode("key_mode", w.KeyMode)
 	if in.Labels != nil {
 		p.names("labels", *in.Labels)
 	}
@@ -90,9 +92,13 @@ func (s *Server) updateWorkspace(ctx context.Context, c *call, in api.UpdateWork
 	return wireWorkspace(w), nil
 }
 
-// workspaceDetail is what secrets a workspace takes, in the audit log.
+// workspaceDetail is what keys and secrets a workspace takes, in the audit log.
 func workspaceDetail(w Workspace) string {
-	return bounded(fmt.Sprintf("takes user secrets: %t, %d requirements, labels", !w.RefuseSecrets, len(w.Requirements)), w.Labels)
+	text := fmt.Sprintf("takes user secrets: %t, %d requirements, labels", !w.RefuseSecrets, len(w.Requirements))
+	if w.KeyMode == api.SignMode {
+		text = "gets no private keys, " + text
+	}
+	return bounded(text, w.Labels)
 }
 
 // checkWorkspace says which requirements of a workspace are met.

@@ -23,6 +23,10 @@ type Config struct {
 	// KeyAlgorithm is that of new keys whose request names none. Default: api.Ed25519.
 	KeyAlgorithm api.Algorithm
 
+	// KeyMode is how private keys serve; a key or a workspace may be set to
+	// api.SignMode where this is api.FetchMode. Default: api.FetchMode.
+	KeyMode api.KeyMode
+
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed, and
 	// from which plain HTTP is accepted off loopback.
 	TrustedProxies []netip.Prefix
@@ -46,6 +50,7 @@ type Server struct {
 	store       Store
 	sealer      sealer
 	algorithm   api.Algorithm
+	mode        api.KeyMode
 	proxies     []netip.Prefix
 	limits      api.Limits
 	reservedEnv []string
@@ -54,6 +59,7 @@ type Server struct {
 	handler     http.Handler
 	failures    *failures
 	heavy       chan struct{} // holds one element for each computation of seconds
+	rsa         *turns        // of signatures
 	writers     *userLocks    // of secrets
 	hub         *hub
 }
@@ -66,12 +72,14 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		store:       c.Store,
 		sealer:      sealer{c.MasterKey},
 		algorithm:   c.KeyAlgorithm,
+		mode:        api.Strictest(c.KeyMode),
 		proxies:     c.TrustedProxies,
 		reservedEnv: slices.Clone(c.ReservedEnv),
 		log:         c.Log,
 		clock:       c.Now,
 		failures:    newFailures(),
 		heavy:       make(chan struct{}, heavyAtOnce),
+		rsa:         newTurns(),
 		writers:     newUserLocks(),
 		hub:         newHub(),
 	}
@@ -83,6 +91,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if !knownAlgorithm(s.algorithm) {
 		return nil, fmt.Errorf("key server: unknown key algorithm %q: %w", s.algorithm, api.ErrInvalid)
+	}
+	if m := c.KeyMode; m != "" && m != api.FetchMode && m != api.SignMode {
+		return nil, fmt.Errorf("key server: unknown key mode %q: %w", m, api.ErrInvalid)
 	}
 	var err error
 	if s.limits, err = CheckLimits(c.Limits); err != nil {

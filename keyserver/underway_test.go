@@ -44,6 +44,11 @@ func (s *lateStore) RecordFetch(ctx context.Context, u keyserver.UserID, name st
 	return s.Store.RecordFetch(ctx, u, name, g, w, e)
 }
 
+func (s *lateStore) RecordSign(ctx context.Context, u keyserver.UserID, name string, g, settings int64, e keyserver.Event) error {
+	s.late()
+	return s.Store.RecordSign(ctx, u, name, g, settings, e)
+}
+
 func (s *lateStore) CreateToken(ctx context.Context, t keyserver.Token, e keyserver.Event) error {
 	s.late()
 	return s.Store.CreateToken(ctx, t, e)

@@ -16,12 +16,14 @@ func wireUser(u User) api.User {
 	return api.User{ID: string(u.ID), Name: u.Name, Role: u.Role, Disabled: u.Disabled, CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt}
 }
 
-func wireKey(owner User, k Key) api.Key {
+func (s *Server) wireKey(c *call, k Key) api.Key {
+	owner := c.owner
 	return api.Key{
 		UserID: string(k.UserID), Name: k.Name, Algorithm: k.Algorithm, Generation: k.Generation,
 		PublicKey: publicLine(owner, k), Fingerprint: k.Fingerprint, Imported: k.Imported,
 		CreatedAt: k.CreatedAt, UpdatedAt: k.UpdatedAt, ExpiresAt: optional(k.ExpiresAt),
 		LastFetchedAt: optional(k.LastFetchedAt), LastFetchedBy: string(k.LastFetchedBy),
+		Mode: s.keyMode(c.caller, k), Policy: wirePolicy(k.Settings),
 	}
 }
 
@@ -29,6 +31,7 @@ func wireWorkspace(w Workspace) api.Workspace {
 	return api.Workspace{
 		ID: string(w.ID), UserID: string(w.UserID), Name: w.Name, CreatedAt: w.CreatedAt,
 		Labels: listed(w.Labels), RefuseSecrets: w.RefuseSecrets, Requirements: listed(w.Requirements),
+		KeyMode: wireMode(w.KeyMode),
 	}
 }
 

@@ -16,6 +16,7 @@ func (s *Server) createWorkspace(ctx context.Context, c *call, in api.CreateWork
 	p.seconds("expires_in_seconds", in.ExpiresInSeconds, maxExpiry)
 	p.names("labels", in.Labels)
 	s.requirements(&p, "requirements", in.Requirements)
+	p.keyMode("key_mode", in.KeyMode)
 	if err := p.err("the workspace can't be made"); err != nil {
 		return api.CreatedWorkspace{}, err
 	}
@@ -25,11 +26,12 @@ func (s *Server) createWorkspace(ctx context.Context, c *call, in api.CreateWork
 	w := Workspace{
 		ID: WorkspaceID(newID()), UserID: c.owner.ID, Name: in.Name, Version: 1, CreatedAt: c.at,
 		Labels: in.Labels, RefuseSecrets: in.RefuseSecrets, Requirements: in.Requirements,
+		KeyMode: in.KeyMode,
 	}
 	text, t := newToken(api.WorkspaceToken, c.owner.ID, w.ID, "made with the workspace", c.at, time.Duration(in.ExpiresInSeconds)*time.Second)
 	e := c.event(c.owner.Name + "/" + w.Name)
 	e.Detail = "with token " + string(t.ID)
-	if len(w.Labels)+len(w.Requirements) > 0 || w.RefuseSecrets {
+	if len(w.Labels)+len(w.Requirements) > 0 || w.RefuseSecrets || w.KeyMode == api.SignMode {
 		e.Detail += "; " + workspaceDetail(w)
 	}
 	switch err := s.store.CreateWorkspace(ctx, w, t, e); {

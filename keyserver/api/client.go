@@ -134,6 +134,10 @@ func (c *Client) RotateKey(ctx context.Context, user, name string, r RotateKeyRe
 	return call[Key](ctx, c, "PUT", keyPath(user, name), r)
 }
 
+func (c *Client) UpdateKey(ctx context.Context, user, name string, r UpdateKeyRequest) (Key, error) {
+	return call[Key](ctx, c, "PATCH", keyPath(user, name), r)
+}
+
 func (c *Client) DeleteKey(ctx context.Context, user, name string) error {
 	return c.do(ctx, "DELETE", keyPath(user, name), nil, nil)
 }
@@ -199,6 +203,12 @@ func (c *Client) FetchKey(ctx context.Context, r FetchKeyRequest) (sealed []byte
 		return nil, fmt.Errorf("the sealed key from %s has %d bytes: %w", c.base.Host, len(sealed), ErrTooLarge)
 	}
 	return sealed, err
+}
+
+// Sign returns a signature of r.Data, in SSH's wire form.
+func (c *Client) Sign(ctx context.Context, r SignRequest) (signature []byte, err error) {
+	s, err := call[Signature](ctx, c, "POST", "/workspaceagents/me/sign", r)
+	return s.Signature, err
 }
 
 // Audit lists up to limit events after the given sequence number.

@@ -148,6 +148,7 @@ type UpdateWorkspaceRequest struct {
 	Labels        *[]string      `json:"labels,omitempty"`
 	RefuseSecrets *bool          `json:"refuse_secrets,omitempty"`
 	Requirements  *[]Requirement `json:"requirements,omitempty"`
+	KeyMode       *KeyMode       `json:"key_mode,omitempty"`
 }
 
 // A RequirementCheck says whether a workspace will have what it needs.

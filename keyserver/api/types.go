@@ -77,6 +77,11 @@ type Key struct {
 	// The last time that a workspace fetched this generation's private key.
 	LastFetchedAt *time.Time `json:"last_fetched_at,omitempty"`
 	LastFetchedBy string     `json:"last_fetched_by,omitempty"` // the workspace's ID
+
+	// What its user has set, for all generations. Mode is what counts where the
+	// key is listed: the server's counts too, and to a workspace its own.
+	Mode   KeyMode   `json:"mode"`
+	Policy KeyPolicy `json:"policy"`
 }
 
 // CreateKeyRequest makes a further key, or imports one if PrivateKey is set.
@@ -114,6 +119,7 @@ type Workspace struct {
 	Labels        []string      `json:"labels"`         // by which secrets can be limited to it
 	RefuseSecrets bool          `json:"refuse_secrets"` // it is given no user secrets
 	Requirements  []Requirement `json:"requirements"`   // the secrets it needs
+	KeyMode       KeyMode       `json:"key_mode"`       // SignMode: it is given no private key, whatever mode that has
 }
 
 // CreateWorkspaceRequest makes a workspace and its first token.
@@ -123,6 +129,7 @@ type CreateWorkspaceRequest struct {
 	Labels           []string      `json:"labels,omitempty"`
 	RefuseSecrets    bool          `json:"refuse_secrets,omitempty"`
 	Requirements     []Requirement `json:"requirements,omitempty"`
+	KeyMode          KeyMode       `json:"key_mode,omitempty"` // default: FetchMode
 }
 
 // A CreatedWorkspace is a new workspace with its first token.

@@ -1,0 +1,80 @@
+package keyserver_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/keyserver"
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+// FuzzSign: whatever it is asked to sign, the server answers with a refusal, or
+// with a signature of what parses as a login by the key or as an SSH signature.
+func FuzzSign(f *testing.F) {
+	s, err := keyserver.New(f.Context(), keyserver.Config{Store: newStore(f), MasterKey: newMasterKey(f), KeyMode: api.SignMode})
+	if err != nil {
+		f.Fatal(err)
+	}
+	admin, _, err := s.FirstAdmin(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	send := func(method, path, token, body string, into any) int {
+		r := httptest.NewRequest(method, "/api/v2"+path, strings.NewReader(body))
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
+			f.Fatalf("%s %s answered %s", method, path, w.Body)
+		}
+		return w.Code
+	}
+	var workspace api.CreatedWorkspace
+	send("POST", "/users/me/workspaces", admin, `{"name":"box"}`, &workspace)
+	var k api.Key
+	send("GET", "/users/me/keys/default", admin, "", &k)
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey))
+	if err != nil {
+		f.Fatal(err)
+	}
+	git := newHost(f)
+	plain := newLogin(key, nil)
+	proof := git.proof(f, plain.SessionID)
+	f.Add(plain.with(nil), proof.Key, proof.Signature, "")
+	f.Add(newLogin(key, git.PublicKey()).with(nil), []byte{}, []byte{}, "ssh-ed25519")
+	f.Add(newLogin(git.certify(f, key, ssh.UserCert), nil).with(nil), []byte{}, []byte{}, "")
+	f.Add(sshsig("git"), []byte{}, []byte{}, "rsa-sha2-512")
+	f.Add([]byte("SSHSIG"), []byte{0}, []byte{0}, "\xff")
+	f.Fuzz(func(t *testing.T, data, hostKey, hostSignature []byte, algorithm string) {
+		in := api.SignRequest{Fingerprint: k.Fingerprint, Data: data, Algorithm: algorithm}
+		if len(hostKey)+len(hostSignature) > 0 {
+			in.Host = &api.HostProof{Key: hostKey, Signature: hostSignature}
+		}
+		body, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer api.Signature
+		status := send("POST", "/workspaceagents/me/sign", workspace.Token.Token, string(body), &answer)
+		if status != 200 {
+			if status != 400 && status != 403 || len(answer.Signature) > 0 {
+				t.Errorf("signing %q = %d; want it signed, or refused", data, status)
+			}
+			return
+		}
+		var sig ssh.Signature
+		if err := ssh.Unmarshal(answer.Signature, &sig); err != nil || key.Verify(data, &sig) != nil {
+			t.Errorf("signing %q = %x, %v; want a signature of it", data, answer.Signature, err)
+		}
+		if !bytes.HasPrefix(data, []byte("SSHSIG")) && !bytes.Contains(data, []byte("ssh-connection")) {
+			t.Errorf("%q was signed; want logins and SSH signatures only", data)
+		}
+	})
+}
