@@ -17,14 +17,14 @@ const module = "github.com/latchkey/latchkey"
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
 	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask", "internal/scan"},
-	"workspace":            {"workspace/secretfile", "sshagent", "keyserver/api", "internal/harden", "internal/mask"},
+	"workspace":            {"workspace/secretfile", "sshagent", "sshagent/signdata", "keyserver/api", "internal/harden", "internal/mask"},
 	"workspace/secretfile": {"keyserver/api"},
 	"memstore":             {"keyserver", "keyserver/api"},
 	"sqlstore":             {"keyserver", "keyserver/api"},
 	"keyserver/storetest":  {"keyserver", "keyserver/api"},
 	// What it signs itself, it parses as the agent does.
-	"keyserver":            {"keyserver/api", "keyserver/importfile", "sshagent/signdata"},
-	"keyserver/api":        {},
+	"keyserver":     {"keyserver/api", "keyserver/importfile", "sshagent/signdata"},
+	"keyserver/api": {},
 	// A leaf: the CLI and the server read the same files, by the same rules.
 	"keyserver/importfile": {},
 

@@ -67,6 +67,7 @@ func NewDaemon(c Config) *Daemon {
 	}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) { d.agent.Forget() }
+	d.source.withdrawn = d.agent.Forget
 	return d
 }
 

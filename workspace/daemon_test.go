@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -163,9 +164,9 @@ func TestDaemon(t *testing.T) {
 	if s.Held != 0 {
 		t.Errorf("after listing %d private keys are held; want none", s.Held)
 	}
-	want := StateKey{ssh.FingerprintSHA256(key.public), "ssh-ed25519", "alice@latchkey ed25519"}
-	if len(s.Keys) != 1 || s.Keys[0] != want {
-		t.Errorf("the status lists %v; want %v", s.Keys, want)
+	want := StateKey{Fingerprint: ssh.FingerprintSHA256(key.public), Type: "ssh-ed25519", Comment: "alice@latchkey ed25519", Mode: api.FetchMode}
+	if len(s.Keys) != 1 || !reflect.DeepEqual(s.Keys[0], want) {
+		t.Errorf("the status lists %+v; want %+v", s.Keys, want)
 	}
 	if s.User != "alice" || s.Workspace != "dev" || s.ServerError != "" || s.Version != "v1" || s.PID != os.Getpid() ||
 		s.Server != c.Client.URL() || s.Socket != AgentSocket(c.Dir) || s.IdleSeconds != 60 || s.Process.Memory != "mlock" || s.Started.IsZero() {

@@ -32,6 +32,10 @@ type testServer struct {
 	hang    chan struct{} // if not nil, requests wait until it is closed
 	lists   int
 	fetches int
+	mode    api.KeyMode
+	policy  api.KeyPolicy
+	signs   []api.SignRequest
+	sign    func(api.SignRequest) ([]byte, error)                       // nil: as a server does, without looking
 	send    func(fetch api.FetchKeyRequest, der []byte) ([]byte, error) // nil: seal der
 	secrets *secretsServer                                              // nil: it is an older server, without secrets
 }
@@ -120,7 +124,7 @@ func (s *testServer) OfferedKeys(ctx context.Context) ([]api.Key, error) {
 	keys := []api.Key{}
 	for _, k := range s.keys {
 		line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.public))) + " alice@latchkey " + k.name
-		keys = append(keys, api.Key{Name: k.name, Generation: 1, PublicKey: line, Fingerprint: ssh.FingerprintSHA256(k.public)})
+		keys = append(keys, api.Key{Name: k.name, Generation: 1, PublicKey: line, Fingerprint: ssh.FingerprintSHA256(k.public), Mode: s.mode, Policy: s.policy})
 	}
 	return keys, nil
 }
@@ -147,6 +151,37 @@ func (s *testServer) FetchKey(ctx context.Context, r api.FetchKeyRequest) ([]byt
 	return nil, &api.Error{Kind: api.ErrNotFound, Message: "no key " + r.Fingerprint}
 }
 
+func (s *testServer) Sign(ctx context.Context, r api.SignRequest) ([]byte, error) {
+	if err := s.answer(ctx, new(int)); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signs = append(s.signs, r)
+	if s.sign != nil {
+		return s.sign(r)
+	}
+	for _, k := range s.keys {
+		if ssh.FingerprintSHA256(k.public) == r.Fingerprint {
+			return k.signature(r.Data, r.Algorithm)
+		}
+	}
+	return nil, &api.Error{Kind: api.ErrNotFound, Message: "no key " + r.Fingerprint}
+}
+
+// signature is one in SSH's wire form.
+func (k testKey) signature(data []byte, algorithm string) ([]byte, error) {
+	signer, err := ssh.NewSignerFromSigner(k.private)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := signer.(ssh.AlgorithmSigner).SignWithAlgorithm(rand.Reader, data, algorithm)
+	if err != nil {
+		return nil, err
+	}
+	return ssh.Marshal(sig), nil
+}
+
 // serveTLS makes an HTTPS server of a testServer.
 func serveTLS(t *testing.T, s *testServer) (url, ca string) {
 	t.Helper()
@@ -168,6 +203,15 @@ func serveTLS(t *testing.T, s *testServer) (url, ca string) {
 		}
 		sealed, err := s.FetchKey(r.Context(), request)
 		respond(w, sealed, err)
+	})
+	mux.HandleFunc("POST /api/v2/workspaceagents/me/sign", func(w http.ResponseWriter, r *http.Request) {
+		var request api.SignRequest
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+			t.Error(err)
+		}
+		signature, err := s.Sign(r.Context(), request)
+		answer, _ := json.Marshal(api.Signature{Signature: signature})
+		respond(w, answer, err)
 	})
 	if s.secrets != nil {
 		s.secrets.routes(t, mux)

@@ -37,14 +37,25 @@ type Source struct {
 	server keyServer
 	log    *slog.Logger
 
-	refused func(error) // if not nil, called when the server refuses the workspace
+	refused   func(error) // if not nil, called when the server refuses the workspace
+	withdrawn func()      // if not nil, called when a key that may be held must not be any more
 
 	lists singleflight.Group
 	held  atomic.Int64
 
-	mu    sync.Mutex
-	known []sshagent.Key // as listed last; nil: not listed, or refused since
-	err   error          // of the last request
+	proofs   proofs
+	refusals refusals
+
+	mu     sync.Mutex
+	known  []sshagent.Key   // as listed last; nil: not listed, or refused since
+	offers map[string]offer // of the known ones, by the public key's blob
+	err    error            // of the last request
+}
+
+// An offer is how a key serves, and what it signs.
+type offer struct {
+	mode   api.KeyMode
+	policy api.KeyPolicy
 }
 
 var _ sshagent.Source = (*Source)(nil)
@@ -53,6 +64,7 @@ var _ sshagent.Source = (*Source)(nil)
 type keyServer interface {
 	OfferedKeys(context.Context) ([]api.Key, error)
 	FetchKey(context.Context, api.FetchKeyRequest) (sealed []byte, err error)
+	Sign(context.Context, api.SignRequest) (signature []byte, err error)
 }
 
 // NewSource returns a Source that asks with client. log may be nil.
@@ -102,6 +114,7 @@ func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
 		return nil, fmt.Errorf("listing keys: %w", err)
 	}
 	keys := make([]sshagent.Key, 0, len(offered))
+	offers := make(map[string]offer, len(offered))
 	for _, k := range offered {
 		public, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey))
 		if err != nil {
@@ -109,16 +122,43 @@ func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
 			continue
 		}
 		keys = append(keys, sshagent.Key{Public: public, Comment: comment})
+		offers[string(public.Marshal())] = offer{k.Mode, k.Policy}
 	}
-	s.mu.Lock()
-	s.known = keys
-	s.mu.Unlock()
+	s.learn(keys, offers)
 	return keys, nil
 }
 
-// Signer fetches a private key. Its Close returns when no copy is left.
+// learn notes what was listed.
+func (s *Source) learn(keys []sshagent.Key, offers map[string]offer) {
+	s.mu.Lock()
+	withdrawn := false
+	for blob, old := range s.offers {
+		withdrawn = withdrawn || old.mode != api.SignMode && offers[blob].mode == api.SignMode
+	}
+	s.known, s.offers = keys, offers
+	s.mu.Unlock()
+	if withdrawn && s.withdrawn != nil {
+		s.log.Info("a private key stays at the server from now on: forgetting those that are held")
+		s.withdrawn()
+	}
+}
+
+// offered is how a key serves that was listed last.
+func (s *Source) offered(public ssh.PublicKey) (offer, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.offers[string(public.Marshal())]
+	return o, ok
+}
+
+// Signer fetches a private key. Its Close returns when no copy is left. A key
+// that stays at the server signs there.
 func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Signer, error) {
 	fingerprint := ssh.FingerprintSHA256(public)
+	if o, _ := s.offered(public); o.mode == api.SignMode {
+		s.log.Info("the server signs", "key", fingerprint)
+		return &remoteSigner{source: s, public: public}, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	s.held.Add(1)
@@ -153,7 +193,7 @@ func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.
 		return nil, err
 	}
 	sealed, err := s.server.FetchKey(ctx, request)
-	if err := s.note(err); err != nil {
+	if err := s.noteUse(err); err != nil {
 		return nil, err
 	}
 	if len(sealed) > api.MaxSealed {
@@ -181,12 +221,21 @@ func open(recipient *api.Recipient, public ssh.PublicKey, sealed []byte) (*harde
 	return b, nil
 }
 
+// noteUse is note for the use of one key. That it is not allowed, by the key's
+// mode or policy, says nothing about the workspace.
+func (s *Source) noteUse(err error) error {
+	if errors.Is(err, api.ErrForbidden) {
+		return err
+	}
+	return s.note(err)
+}
+
 // note remembers how a request ended, acts on a refusal, and returns err.
 func (s *Source) note(err error) error {
 	s.mu.Lock()
 	s.err = err
 	if isRefusal(err) {
-		s.known = nil
+		s.known, s.offers = nil, nil
 	}
 	s.mu.Unlock()
 	if isRefusal(err) && s.refused != nil {
@@ -200,7 +249,7 @@ func (s *Source) note(err error) error {
 func (s *Source) refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err, s.known = err, nil
+	s.err, s.known, s.offers = err, nil, nil
 }
 
 // isRefusal reports whether the server has said that the workspace may not have

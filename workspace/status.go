@@ -31,6 +31,8 @@ type State struct {
 	Held        int        `json:"held"` // private keys in memory now
 	IdleSeconds float64    `json:"idle_seconds"`
 
+	Refusals []StateRefusal `json:"refusals"` // the last ones, newest last
+
 	Secrets StateSecrets `json:"secrets"`
 
 	// Process is what protects the daemon's memory, and what does not.
@@ -42,6 +44,16 @@ type StateKey struct {
 	Fingerprint string `json:"fingerprint"`
 	Type        string `json:"type"` // as on the wire: "ssh-ed25519"
 	Comment     string `json:"comment"`
+
+	Mode   api.KeyMode   `json:"mode"` // how it serves
+	Policy api.KeyPolicy `json:"policy"`
+}
+
+// A StateRefusal is a signature that a key has not made.
+type StateRefusal struct {
+	Key string    `json:"key"` // its fingerprint
+	At  time.Time `json:"at"`
+	Why string    `json:"why"`
 }
 
 const (
@@ -96,6 +108,7 @@ func (d *Daemon) state(ctx context.Context) State {
 		Keys:        []StateKey{},
 		Held:        d.source.Held(),
 		IdleSeconds: d.config.Idle.Seconds(),
+		Refusals:    d.source.refusals.last(),
 		Secrets:     StateSecrets{Off: true, Items: []api.DeliveryItem{}, Missing: []api.Requirement{}, Notice: noticeOff},
 		Process:     d.config.Process,
 	}
@@ -111,7 +124,8 @@ func (d *Daemon) state(ctx context.Context) State {
 	}
 	keys, keysErr := d.source.Keys(ctx)
 	for _, k := range keys {
-		s.Keys = append(s.Keys, StateKey{ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment})
+		o, _ := d.source.offered(k.Public)
+		s.Keys = append(s.Keys, StateKey{ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
 	}
 	if err = cmp.Or(err, keysErr); err != nil {
 		s.ServerError = err.Error()

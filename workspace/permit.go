@@ -1,0 +1,163 @@
+package workspace
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/sshagent/signdata"
+)
+
+// A request is what a client of the agent wants signed: a login (UserAuth) or
+// an SSH signature (SSHSIG); the other is nil.
+type request struct {
+	Key        sshagent.Key
+	UserAuth   *signdata.UserAuth
+	SSHSIG     *signdata.SSHSIG
+	Binds      []sessionBind // that the connection has, oldest first
+	BindFailed bool          // a bind of the connection was refused: who is behind it is not known
+	Forwarded  bool          // the client is not on this machine, as the binds have it
+}
+
+// A sessionBind is what session-bind@openssh.com has told of one hop; the agent
+// has verified it.
+type sessionBind struct {
+	HostKey    ssh.PublicKey
+	SessionID  []byte
+	Signature  *ssh.Signature // of SessionID, by HostKey
+	Forwarding bool
+}
+
+// permit says why a key of the Source must not sign. What the server is to sign
+// it checks again; whether the client is on another machine, only the agent sees.
+func (s *Source) permit(r request) error {
+	o, ok := s.offered(r.Key.Public)
+	if !ok {
+		return errors.New("the server does not offer this key any more")
+	}
+	err := permit(o.policy, r, time.Now())
+	if err != nil {
+		s.refusals.add(ssh.FingerprintSHA256(r.Key.Public), err)
+		return err
+	}
+	if o.mode == api.SignMode && r.UserAuth != nil {
+		if b := loginBind(r); b != nil && b.Signature != nil {
+			s.proofs.put(b.SessionID, api.HostProof{Key: b.HostKey.Marshal(), Signature: ssh.Marshal(b.Signature)})
+		}
+	}
+	return nil
+}
+
+// permit holds a request against a policy.
+func permit(p api.KeyPolicy, r request, at time.Time) error {
+	use := api.KeyUse{Forwarded: r.Forwarded || r.BindFailed}
+	switch {
+	case r.SSHSIG != nil:
+		use.Namespace = r.SSHSIG.Namespace
+	case r.UserAuth == nil:
+		return errors.New("neither a login nor an SSH signature")
+	case r.UserAuth.HostKey != nil: // only the host that has this key takes it
+		use.Host = hostFingerprint(r.UserAuth.HostKey)
+	default:
+		if b := loginBind(r); b != nil {
+			use.Host = hostFingerprint(b.HostKey.Marshal())
+		}
+	}
+	return p.Permits(use, at)
+}
+
+// loginBind is the bind of the session that a login is in, nil if there is none.
+func loginBind(r request) *sessionBind {
+	if len(r.Binds) == 0 || r.BindFailed {
+		return nil
+	}
+	last := &r.Binds[len(r.Binds)-1]
+	if last.Forwarding || !bytes.Equal(last.SessionID, r.UserAuth.SessionID) {
+		return nil
+	}
+	return last
+}
+
+// hostFingerprint is that of a host's key; of a certificate, that of the key in
+// it, as ssh-keygen -l has it.
+func hostFingerprint(blob []byte) string {
+	key, err := ssh.ParsePublicKey(blob)
+	if err != nil { // of a kind that x/crypto does not know
+		sum := sha256.Sum256(blob)
+		return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
+	}
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
+	}
+	return ssh.FingerprintSHA256(key)
+}
+
+// maxProofs bounds what is remembered from Permit to the signature, which comes
+// at once or, if its client has gone, never.
+const maxProofs = 1024
+
+// proofs are what hosts have proved, by the session's ID.
+type proofs struct {
+	mu   sync.Mutex
+	list map[string]api.HostProof
+}
+
+func (p *proofs) put(session []byte, proof api.HostProof) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.list == nil || len(p.list) >= maxProofs {
+		p.list = map[string]api.HostProof{}
+	}
+	p.list[string(session)] = proof
+}
+
+// take returns the proof of a session, which is not needed again: nil if there
+// is none.
+func (p *proofs) take(session []byte) *api.HostProof {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	proof, ok := p.list[string(session)]
+	if !ok {
+		return nil
+	}
+	delete(p.list, string(session))
+	return &proof
+}
+
+// maxRefusals is how many refusals a daemon's state shows.
+const maxRefusals = 10
+
+// refusals are the last ones.
+type refusals struct {
+	mu   sync.Mutex
+	list []StateRefusal
+}
+
+// add notes why a key has not signed.
+func (r *refusals) add(fingerprint string, err error) {
+	why := err.Error()
+	var e *api.Error
+	if errors.As(err, &e) && e.Detail != "" {
+		why = fmt.Sprintf("%s (%s)", why, e.Detail)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, StateRefusal{Key: fingerprint, At: time.Now(), Why: why})
+	if n := len(r.list) - maxRefusals; n > 0 {
+		r.list = append([]StateRefusal(nil), r.list[n:]...)
+	}
+}
+
+func (r *refusals) last() []StateRefusal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]StateRefusal{}, r.list...)
+}

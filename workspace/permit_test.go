@@ -1,0 +1,173 @@
+package workspace
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/sshagent/signdata"
+)
+
+// bindOf is what session-bind@openssh.com tells of a session with a host.
+func bindOf(t *testing.T, host testKey, session string, forwarding bool) sessionBind {
+	t.Helper()
+	signer, err := ssh.NewSignerFromSigner(host.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := signer.Sign(rand.Reader, []byte(session))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sessionBind{HostKey: host.public, SessionID: []byte(session), Signature: sig, Forwarding: forwarding}
+}
+
+func TestPermit(t *testing.T) {
+	git, other := newEd25519(t), newEd25519(t)
+	ca := newEd25519(t)
+	signer, err := ssh.NewSignerFromSigner(ca.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &ssh.Certificate{Key: git.public, CertType: ssh.HostCert, ValidBefore: ssh.CertTimeInfinity}
+	if err := cert.SignCert(rand.Reader, signer); err != nil {
+		t.Fatal(err)
+	}
+	login := func(host ssh.PublicKey) *signdata.UserAuth {
+		a := &signdata.UserAuth{SessionID: []byte("session"), User: "git", Method: signdata.PublicKey}
+		if host != nil {
+			a.Method, a.HostKey = signdata.HostBound, host.Marshal()
+		}
+		return a
+	}
+	binds := func(b ...sessionBind) []sessionBind { return b }
+	toGit := bindOf(t, git, "session", false)
+	uses := map[string]request{
+		"local login without a bind": {UserAuth: login(nil)},
+		"login bound to git":         {UserAuth: login(git.public)},
+		"login bound to a cert":      {UserAuth: login(cert)},
+		"login bound to another":     {UserAuth: login(other.public)},
+		"login in git's session":     {UserAuth: login(nil), Binds: binds(toGit)},
+		"login in another's session": {UserAuth: login(nil), Binds: binds(bindOf(t, other, "session", false))},
+		"login of another session":   {UserAuth: login(nil), Binds: binds(bindOf(t, git, "before", false))},
+		"login where git forwards":   {UserAuth: login(nil), Binds: binds(bindOf(t, git, "session", true)), Forwarded: true},
+		"login after a failed bind":  {UserAuth: login(nil), Binds: binds(toGit), BindFailed: true},
+		"login from another, to git": {UserAuth: login(nil), Binds: binds(bindOf(t, other, "hop", true), toGit), Forwarded: true},
+		"commit":                     {SSHSIG: &signdata.SSHSIG{Namespace: "git"}},
+		"commit from another":        {SSHSIG: &signdata.SSHSIG{Namespace: "git"}, Binds: binds(bindOf(t, other, "hop", true)), Forwarded: true},
+		"file":                       {SSHSIG: &signdata.SSHSIG{Namespace: "file"}},
+		"neither":                    {},
+	}
+	all := []string{"local login without a bind", "login bound to git", "login bound to a cert", "login bound to another", "login in git's session", "login in another's session",
+		"login of another session", "login where git forwards", "login after a failed bind", "login from another, to git", "commit", "commit from another"}
+	atGit := []string{"login bound to git", "login bound to a cert", "login in git's session", "login from another, to git", "commit", "commit from another"}
+	forwarded := []string{"login where git forwards", "login after a failed bind", "login from another, to git", "commit from another"}
+	without := func(list, out []string) []string {
+		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(out, s) })
+	}
+	now := time.Now()
+	past := now.Add(-time.Second)
+	hosts := []api.KeyHost{{Name: "git", Fingerprint: ssh.FingerprintSHA256(git.public)}}
+	for _, tt := range []struct {
+		name    string
+		policy  api.KeyPolicy
+		permits []string
+	}{
+		{"none", api.KeyPolicy{}, all},
+		{"hosts", api.KeyPolicy{Hosts: hosts}, atGit},
+		{"no forwarding", api.KeyPolicy{RefuseForwarded: true}, without(all, forwarded)},
+		{"hosts, no forwarding", api.KeyPolicy{Hosts: hosts, RefuseForwarded: true}, without(atGit, forwarded)},
+		{"file", api.KeyPolicy{Namespaces: []string{"file"}}, append(without(all, []string{"commit", "commit from another"}), "file")},
+		{"any namespace", api.KeyPolicy{Namespaces: []string{"*"}}, append(slices.Clone(all), "file")},
+		{"its time is over", api.KeyPolicy{UsableUntil: &past}, nil},
+		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
+	} {
+		for name, use := range uses {
+			err := permit(tt.policy, use, now)
+			if want := slices.Contains(tt.permits, name); want != (err == nil) {
+				t.Errorf("policy %q, %s: %v; want permitted: %t", tt.name, name, err, want)
+			}
+			var e *api.Error
+			if err != nil && name != "neither" && (!errors.As(err, &e) || !errors.Is(err, api.ErrForbidden) || e.Detail == "") {
+				t.Errorf("policy %q, %s: %#v; want ErrForbidden with a hint", tt.name, name, err)
+			}
+		}
+	}
+}
+
+// A host's proof goes from the agent's question to the server, with the login
+// that it is about and with no other.
+func TestProofReachesTheServer(t *testing.T) {
+	key, git := newEd25519(t), newEd25519(t)
+	server := &testServer{keys: []testKey{key}, mode: api.SignMode}
+	s := newSource(server, nil)
+	mustKeys(t, s)
+	data := func(session string) []byte {
+		return ssh.Marshal(struct {
+			Session               []byte
+			Message               byte
+			User, Service, Method string
+			Signed                bool
+			Algorithm             string
+			Key                   []byte
+		}{[]byte(session), 50, "git", "ssh-connection", signdata.PublicKey, true, key.public.Type(), key.public.Marshal()})
+	}
+	ask := func(session string, binds ...sessionBind) error {
+		auth, err := signdata.ParseUserAuth(data(session))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.permit(request{Key: sshagent.Key{Public: key.public}, UserAuth: auth, Binds: binds})
+	}
+	signer, err := s.Signer(t.Context(), key.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := bindOf(t, git, "one", false)
+	if err := ask("one", bound); err != nil {
+		t.Fatal(err)
+	}
+	for i, session := range []string{"two", "one", "one"} {
+		if _, err := signer.Sign(nil, data(session)); err != nil {
+			t.Fatal(err)
+		}
+		got := server.signs[i].Host
+		if want := i == 1; want != (got != nil) {
+			t.Fatalf("request %d, of session %s, came with %+v; want a proof: %t", i, session, got, want)
+		}
+		if got != nil && (!bytes.Equal(got.Key, git.public.Marshal()) || !bytes.Equal(got.Signature, ssh.Marshal(bound.Signature))) {
+			t.Errorf("the proof is %+v; want the bind's", got)
+		}
+	}
+	for i := range 3 * maxProofs {
+		if err := ask(fmt.Sprint(i), bindOf(t, git, fmt.Sprint(i), false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.proofs.list); n > maxProofs {
+		t.Errorf("%d proofs are remembered; want %d at most", n, maxProofs)
+	}
+
+	// A key that is not on offer any more is not permitted anything.
+	if err := s.permit(request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {
+		t.Error("a key that the server does not list was permitted; want it refused")
+	}
+}
+
+func TestRefusalsAreBounded(t *testing.T) {
+	var r refusals
+	for i := range 3 * maxRefusals {
+		r.add("SHA256:x", fmt.Errorf("refusal %d", i))
+	}
+	if last := r.last(); len(last) != maxRefusals || last[maxRefusals-1].Why != fmt.Sprint("refusal ", 3*maxRefusals-1) {
+		t.Errorf("the refusals are %+v; want the last %d", last, maxRefusals)
+	}
+}

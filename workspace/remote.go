@@ -1,0 +1,83 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/sshagent/signdata"
+)
+
+// signTimeout is how long the server may take for a signature: ssh waits, and
+// so does the host, which gives a login two minutes.
+const signTimeout = 10 * time.Second
+
+// A remoteSigner has the server sign with a private key that stays there.
+type remoteSigner struct {
+	source *Source
+	public ssh.PublicKey
+	closed atomic.Bool
+}
+
+var _ sshagent.Signer = (*remoteSigner)(nil)
+
+func (r *remoteSigner) PublicKey() ssh.PublicKey { return r.public }
+
+func (r *remoteSigner) Sign(random io.Reader, data []byte) (*ssh.Signature, error) {
+	return r.SignWithAlgorithm(random, data, "")
+}
+
+func (r *remoteSigner) SignWithAlgorithm(_ io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	fingerprint := ssh.FingerprintSHA256(r.public)
+	sig, err := r.sign(fingerprint, data, algorithm)
+	if err != nil {
+		r.source.refusals.add(fingerprint, err)
+		return nil, fmt.Errorf("having the server sign with %s: %w", fingerprint, err)
+	}
+	return sig, nil
+}
+
+func (r *remoteSigner) sign(fingerprint string, data []byte, algorithm string) (*ssh.Signature, error) {
+	if r.closed.Load() {
+		return nil, errForgotten
+	}
+	algorithm, _, err := algorithmFor(r.public.Type(), algorithm)
+	if err != nil {
+		return nil, err
+	}
+	request := api.SignRequest{Fingerprint: fingerprint, Algorithm: algorithm, Data: data}
+	if auth, _, err := signdata.Parse(data); err == nil && auth != nil {
+		request.Host = r.source.proofs.take(auth.SessionID)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), signTimeout)
+	defer cancel()
+	blob, err := r.source.server.Sign(ctx, request)
+	if errors.Is(err, api.ErrConflict) { // the key's settings were changed at the same time
+		blob, err = r.source.server.Sign(ctx, request)
+	}
+	if err := r.source.noteUse(err); err != nil {
+		return nil, err
+	}
+	sig := new(ssh.Signature)
+	if err := ssh.Unmarshal(blob, sig); err != nil {
+		return nil, errors.New("the server sent what is no signature")
+	}
+	// The server, or who stands in for it, may have signed with another key.
+	if err := r.public.Verify(data, sig); err != nil || sig.Format != algorithm {
+		return nil, errors.New("the server sent a signature that is not what was asked for")
+	}
+	return sig, nil
+}
+
+// Close may be called twice. There is nothing to forget.
+func (r *remoteSigner) Close() error {
+	r.closed.Store(true)
+	return nil
+}
