@@ -52,6 +52,8 @@ func TestComplete(t *testing.T) {
 		{"key rotate --keep-old ", ""},
 		{"key rotate -y ", "default work"},
 		{"key delete -- ", "default work"},
+		{"key set --mode ", "fetch sign"},
+		{"key set --mode sign ", "default work"},
 		{"key import work ", ":files"},
 		{"key create ", ""}, // a new name
 		{"publickey ", "default work"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -47,6 +48,7 @@ With --keep-old both are offered for a while.
 				},
 				Action: p.asUser(p.keyRotate),
 			},
+			p.keySetCommand(),
 			p.keyImportCommand(),
 			{
 				Name: "delete", Aliases: []string{"rm"}, Usage: "delete a key for good", ArgsUsage: "NAME",
@@ -77,12 +79,15 @@ func keyDetails(k api.Key) [][]string {
 	if k.Imported {
 		origin = "imported"
 	}
+	serves := policyWords(k)
 	return [][]string{
 		{"name", k.Name},
 		{"public key", k.PublicKey},
 		{"fingerprint", k.Fingerprint},
 		{"algorithm", string(k.Algorithm) + ", " + origin},
 		{"generation", fmt.Sprintf("%d, %s", k.Generation, humane(k.UpdatedAt, time.Now()))},
+		{"mode", string(k.Mode) + ": " + serves[0]},
+		{"policy", strings.Join(serves[1:], "; ")},
 		{"last fetched", fetched},
 		{"expires", humaneOr(k.ExpiresAt, "")},
 	}

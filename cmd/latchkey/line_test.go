@@ -82,7 +82,7 @@ func TestUsageErrors(t *testing.T) {
 		{"frobnicate", `unknown command "frobnicate"`, `"latchkey --help" lists all`},
 		{"key rotat", `unknown command "key rotat"`, `there is "latchkey key rotate"; "latchkey key --help" lists all`},
 		{"help kye", `unknown command "kye"`, `there is "latchkey key"; "latchkey --help" lists all`},
-		{"key", `key: what to do is missing`, `one of show, list, create, rotate, import, delete; "latchkey key --help" says more`},
+		{"key", `key: what to do is missing`, `one of show, list, create, rotate, set, import, delete; "latchkey key --help" says more`},
 		{"workspace token", `workspace token: what to do is missing`, `one of create, list, revoke; "latchkey workspace token --help" says more`},
 		{"--json status", `unknown flag --json`, `flags stand behind the command's name; "latchkey --help" lists all`},
 		{"status --jsno", `status: unknown flag --jsno`, `there is --json; "latchkey status --help" lists all`},

@@ -169,9 +169,15 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	for _, k := range d.Keys {
 		rows = append(rows, []string{"  key", strings.TrimSpace(k.Fingerprint + " " + k.Comment)})
+		if k.Mode == api.SignMode {
+			rows = append(rows, []string{"", "stays at the server, which signs"})
+		}
 	}
 	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
 	rows = append(rows, []string{"  held", held})
+	for _, r := range d.Refusals {
+		rows = append(rows, []string{"  not signed", fmt.Sprintf("%s, with %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})
+	}
 	rows = append(rows, secretRows(d.Secrets, time.Now())...)
 	rows = append(rows, []string{"  memory", d.Process.Memory})
 	for _, gap := range d.Process.Gaps {

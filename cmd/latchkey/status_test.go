@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
@@ -166,6 +171,39 @@ func TestStatusShowsSecrets(t *testing.T) {
 		}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s: the rows are\n%q\nwant\n%q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// What a key has not signed, and why, is shown where its user looks.
+func TestStatusShowsRefusals(t *testing.T) {
+	s := loggedIn(t)
+	latchkey(t, "key", "set", "--mode", "sign").ok(t)
+	startDaemon(t, s, strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout))
+	k := decode[api.Key](t, latchkey(t, "key", "show", "--json"))
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unix", workspace.AgentSocket(os.Getenv("LATCHKEY_RUNTIME_DIR")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := agent.NewClient(conn)
+	file := append([]byte("SSHSIG"), ssh.Marshal(struct{ Namespace, Reserved, Algorithm, Hash string }{"file", "", "sha256", strings.Repeat("h", 32)})...)
+	if _, err := client.Sign(key, file); err == nil {
+		t.Error("a file was signed; want a refusal: the default is git only")
+	}
+	got := latchkey(t, "status").ok(t)
+	for _, want := range []string{
+		"stays at the server, which signs\n",
+		"\n  held        0 private keys, ",
+		"\n  not signed  just now, with " + k.Fingerprint + ": the key makes SSH signatures in the namespace git only, not in \"file\"",
+		`"latchkey key set NAME --namespace …" allows others`,
+	} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("no %q in\n%s", want, got.stdout)
 		}
 	}
 }

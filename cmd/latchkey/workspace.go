@@ -58,6 +58,7 @@ func (p *program) workspaceCreate(c *cli.Context, s *session) error {
 	created, err := s.CreateWorkspace(c.Context, c.String("user"), api.CreateWorkspaceRequest{
 		Name: c.Args().First(), ExpiresInSeconds: seconds(c, "expires"),
 		Labels: flagWords(c, "label"), RefuseSecrets: c.Bool("refuse-secrets"), Requirements: needed,
+		KeyMode: chosen[api.KeyMode](c, "key-mode"),
 	})
 	if errors.Is(err, api.ErrConflict) {
 		return withHint(err, fmt.Sprintf(`"latchkey workspace token create %s" makes it a further token`, c.Args().First()))
@@ -155,9 +156,9 @@ func (p *program) workspaceList(c *cli.Context, s *session) error {
 	}
 	var rows [][]string
 	for _, w := range list {
-		rows = append(rows, []string{w.Name, humane(w.CreatedAt, time.Now()), w.ID, strings.Join(w.Labels, ", "), takes(w)})
+		rows = append(rows, []string{w.Name, humane(w.CreatedAt, time.Now()), w.ID, string(w.KeyMode), strings.Join(w.Labels, ", "), takes(w)})
 	}
-	return p.table("NAME\tCREATED\tID\tLABELS\tSECRETS", rows)
+	return p.table("NAME\tCREATED\tID\tKEYS\tLABELS\tSECRETS", rows)
 }
 
 func (p *program) workspaceDelete(c *cli.Context, s *session) error {

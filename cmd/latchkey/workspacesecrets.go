@@ -14,12 +14,13 @@ import (
 )
 
 // What a workspace has to do with user secrets: its labels, whether it takes
-// any, and which it needs.
+// any, and which it needs; and whether it is given private keys.
 
 func takesFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.GenericFlag{Name: "label", Value: new(words), Usage: "secrets that are limited to `LABEL` go there; may be repeated"},
 		&cli.BoolFlag{Name: "refuse-secrets", Usage: "it gets no user secrets, but keys"},
+		&cli.GenericFlag{Name: "key-mode", Value: newKeyMode(), Usage: "`MODE` is fetch, or sign: it gets no private key, the server signs for it"},
 		&cli.GenericFlag{Name: "require-env", Value: new(words), Usage: "it needs a secret in a variable: `VARIABLE=HELP`, which says where to get one; may be repeated"},
 		&cli.GenericFlag{Name: "require-file", Value: new(words), Usage: "it needs a secret in a file: `PATH=HELP`; may be repeated"},
 	}
@@ -27,10 +28,11 @@ func takesFlags() []cli.Flag {
 
 func (p *program) workspaceUpdateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "update", Usage: "change what a workspace has to do with secrets", ArgsUsage: "NAME",
+		Name: "update", Usage: "change what a workspace has to do with secrets and keys", ArgsUsage: "NAME",
 		Description: `The labels and the requirements that are given replace all that there are;
 --label "" takes the labels away.
 
+  latchkey workspace update box --key-mode sign
   latchkey workspace update box --label gpu --label team-a
   latchkey workspace update box --require-env NPM_TOKEN='make one at npm.example/tokens'`,
 		Flags: append(takesFlags(),
@@ -48,6 +50,7 @@ func (p *program) workspaceUpdate(c *cli.Context, s *session) error {
 	r := api.UpdateWorkspaceRequest{
 		Labels:        ifGiven(c, "label", flagWords(c, "label")),
 		RefuseSecrets: ifGiven(c, "refuse-secrets", c.Bool("refuse-secrets")),
+		KeyMode:       ifGiven(c, "key-mode", chosen[api.KeyMode](c, "key-mode")),
 	}
 	switch none := c.Bool("no-requirements"); {
 	case none && len(needed) > 0:
@@ -65,7 +68,7 @@ func (p *program) workspaceUpdate(c *cli.Context, s *session) error {
 	if c.Bool("json") {
 		return p.json(w)
 	}
-	p.note("the workspace %s is changed; labels: %s; secrets: %s", w.Name, orDash(strings.Join(w.Labels, ", ")), orDash(takes(w)))
+	p.note("the workspace %s is changed; labels: %s; secrets: %s; keys: %s", w.Name, orDash(strings.Join(w.Labels, ", ")), orDash(takes(w)), w.KeyMode)
 	return nil
 }
 

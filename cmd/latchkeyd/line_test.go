@@ -49,6 +49,7 @@ func TestUsageErrors(t *testing.T) {
 		{"serve --dev=yes", "flag --dev takes no value", "usage: latchkeyd serve"},
 		{"serve --log xml", `flag --log: "xml": want text or json`, ""},
 		{"serve --key-algorithm dsa", `flag --key-algorithm: "dsa"`, ""},
+		{"serve --key-mode none", `flag --key-mode: "none": want fetch or sign`, ""},
 		{"token a lk_s_abcdef", `unexpected argument "lk_s_[token]"`, ""},
 	} {
 		var stdout, stderr strings.Builder

@@ -44,6 +44,7 @@ ends at once.`,
 			&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "accept plain HTTP from the proxy at `CIDR`, and believe its X-Forwarded-For; may be given again"},
 			&cli.StringFlag{Name: "url", Usage: "people reach this server at `URL`: for the lines that log in"},
 			&cli.StringFlag{Name: "key-algorithm", Value: string(api.Ed25519), Usage: "make `ALGORITHM` keys unless asked otherwise: ed25519, ecdsa-p256 or rsa4096; else ed25519"},
+			&cli.StringFlag{Name: "key-mode", Value: string(api.FetchMode), Usage: "let private keys serve in `MODE`: fetch, or sign, where no private key leaves the server, which signs for workspaces; else fetch"},
 			&cli.StringFlag{Name: "log", Value: "text", Usage: "log in `FORMAT`: text or json; else text"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each request"},
 			&cli.BoolFlag{Name: "dev", Usage: "for trying things: keep everything in memory only, sealed under a key that is thrown away"},
@@ -69,9 +70,9 @@ func (p *program) serve(c *cli.Context) (err error) {
 	if err := checkURL(c.String("url")); err != nil {
 		return err
 	}
-	algorithm := api.Algorithm(c.String("key-algorithm"))
-	if !slices.Contains([]api.Algorithm{api.Ed25519, api.ECDSA, api.RSA}, algorithm) {
-		return usagef("flag --key-algorithm: %q: want %s, %s or %s", algorithm, api.Ed25519, api.ECDSA, api.RSA)
+	algorithm, mode, err := keysOf(c)
+	if err != nil {
+		return err
 	}
 	limits, err := limitsOf(c)
 	if err != nil {
@@ -89,7 +90,7 @@ func (p *program) serve(c *cli.Context) (err error) {
 	}
 
 	config := keyserver.Config{
-		KeyAlgorithm: algorithm, TrustedProxies: proxies, Log: log,
+		KeyAlgorithm: algorithm, KeyMode: mode, TrustedProxies: proxies, Log: log,
 		Limits: limits, ReservedEnv: c.StringSlice("reserve-env"),
 	}
 	place, err := p.openPlace(c, &config, log)
@@ -220,6 +221,18 @@ func openMemory(c *cli.Context, config *keyserver.Config, log *slog.Logger) (*pl
 		log.Warn("--dev: not for real keys", "weaker", what)
 	}
 	return &place{store: config.Store}, nil
+}
+
+// keysOf reads the flags about keys.
+func keysOf(c *cli.Context) (api.Algorithm, api.KeyMode, error) {
+	algorithm, mode := api.Algorithm(c.String("key-algorithm")), api.KeyMode(c.String("key-mode"))
+	if !slices.Contains([]api.Algorithm{api.Ed25519, api.ECDSA, api.RSA}, algorithm) {
+		return "", "", usagef("flag --key-algorithm: %q: want %s, %s or %s", algorithm, api.Ed25519, api.ECDSA, api.RSA)
+	}
+	if mode != api.FetchMode && mode != api.SignMode {
+		return "", "", usagef("flag --key-mode: %q: want %s or %s", mode, api.FetchMode, api.SignMode)
+	}
+	return algorithm, mode, nil
 }
 
 // trustedProxies reads addresses and networks.

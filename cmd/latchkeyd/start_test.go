@@ -194,6 +194,15 @@ func TestKeyAlgorithm(t *testing.T) {
 	}
 }
 
+func TestKeyMode(t *testing.T) {
+	for _, want := range []api.KeyMode{api.FetchMode, api.SignMode} {
+		r := newSite(t).serve(t, "--dev", "--key-mode", string(want))
+		if k, err := r.client(r.firstToken()).Key(t.Context(), api.Me, api.DefaultKey); err != nil || k.Mode != want {
+			t.Errorf("with --key-mode %s the first key has the mode %q, %v", want, k.Mode, err)
+		}
+	}
+}
+
 // Another process of the same user must not read the master key out of ours.
 func TestServerIsNotDumpable(t *testing.T) {
 	r := newSite(t).serve(t)
