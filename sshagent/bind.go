@@ -23,7 +23,8 @@ const (
 // logging in to the host of this key, or (Forwarding) forwards the agent to it.
 type SessionBind struct {
 	HostKey    ssh.PublicKey
-	SessionID  []byte // of the key exchange: RFC 4253, section 7.2
+	SessionID  []byte         // of the key exchange: RFC 4253, section 7.2
+	Signature  *ssh.Signature // of SessionID, by HostKey: it was verified
 	Forwarding bool
 }
 
@@ -109,11 +110,11 @@ func parseBind(body []byte) (*boundHop, error) {
 		return nil, fmt.Errorf("the host key of a bind: %w", err)
 	}
 	var sig ssh.Signature
-	if err := ssh.Unmarshal(signature, &sig); err != nil {
+	if err := ssh.Unmarshal(bytes.Clone(signature), &sig); err != nil {
 		return nil, malformed
 	}
 	if err := key.Verify(id, &sig); err != nil {
 		return nil, fmt.Errorf("the host key %s did not sign the session id of a bind: %w", ssh.FingerprintSHA256(key), err)
 	}
-	return &boundHop{SessionBind{HostKey: key, SessionID: bytes.Clone(id), Forwarding: rest[0] != 0}, hostKey}, nil
+	return &boundHop{SessionBind{HostKey: key, SessionID: bytes.Clone(id), Signature: &sig, Forwarding: rest[0] != 0}, hostKey}, nil
 }

@@ -13,32 +13,11 @@ import (
 
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
-	"github.com/latchkey/latchkey/sshagent/signdata"
 )
-
-// A request is what a client of the agent wants signed: a login (UserAuth) or
-// an SSH signature (SSHSIG); the other is nil.
-type request struct {
-	Key        sshagent.Key
-	UserAuth   *signdata.UserAuth
-	SSHSIG     *signdata.SSHSIG
-	Binds      []sessionBind // that the connection has, oldest first
-	BindFailed bool          // a bind of the connection was refused: who is behind it is not known
-	Forwarded  bool          // the client is not on this machine, as the binds have it
-}
-
-// A sessionBind is what session-bind@openssh.com has told of one hop; the agent
-// has verified it.
-type sessionBind struct {
-	HostKey    ssh.PublicKey
-	SessionID  []byte
-	Signature  *ssh.Signature // of SessionID, by HostKey
-	Forwarding bool
-}
 
 // permit says why a key of the Source must not sign. What the server is to sign
 // it checks again; whether the client is on another machine, only the agent sees.
-func (s *Source) permit(r request) error {
+func (s *Source) permit(r sshagent.Request) error {
 	o, ok := s.offered(r.Key.Public)
 	if !ok {
 		return errors.New("the server does not offer this key any more")
@@ -57,7 +36,7 @@ func (s *Source) permit(r request) error {
 }
 
 // permit holds a request against a policy.
-func permit(p api.KeyPolicy, r request, at time.Time) error {
+func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
 	use := api.KeyUse{Forwarded: r.Forwarded || r.BindFailed}
 	switch {
 	case r.SSHSIG != nil:
@@ -75,7 +54,7 @@ func permit(p api.KeyPolicy, r request, at time.Time) error {
 }
 
 // loginBind is the bind of the session that a login is in, nil if there is none.
-func loginBind(r request) *sessionBind {
+func loginBind(r sshagent.Request) *sshagent.SessionBind {
 	if len(r.Binds) == 0 || r.BindFailed {
 		return nil
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // bindOf is what session-bind@openssh.com tells of a session with a host.
-func bindOf(t *testing.T, host testKey, session string, forwarding bool) sessionBind {
+func bindOf(t *testing.T, host testKey, session string, forwarding bool) sshagent.SessionBind {
 	t.Helper()
 	signer, err := ssh.NewSignerFromSigner(host.private)
 	if err != nil {
@@ -27,7 +27,7 @@ func bindOf(t *testing.T, host testKey, session string, forwarding bool) session
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sessionBind{HostKey: host.public, SessionID: []byte(session), Signature: sig, Forwarding: forwarding}
+	return sshagent.SessionBind{HostKey: host.public, SessionID: []byte(session), Signature: sig, Forwarding: forwarding}
 }
 
 func TestPermit(t *testing.T) {
@@ -48,9 +48,9 @@ func TestPermit(t *testing.T) {
 		}
 		return a
 	}
-	binds := func(b ...sessionBind) []sessionBind { return b }
+	binds := func(b ...sshagent.SessionBind) []sshagent.SessionBind { return b }
 	toGit := bindOf(t, git, "session", false)
-	uses := map[string]request{
+	uses := map[string]sshagent.Request{
 		"local login without a bind": {UserAuth: login(nil)},
 		"login bound to git":         {UserAuth: login(git.public)},
 		"login bound to a cert":      {UserAuth: login(cert)},
@@ -120,12 +120,12 @@ func TestProofReachesTheServer(t *testing.T) {
 			Key                   []byte
 		}{[]byte(session), 50, "git", "ssh-connection", signdata.PublicKey, true, key.public.Type(), key.public.Marshal()})
 	}
-	ask := func(session string, binds ...sessionBind) error {
+	ask := func(session string, binds ...sshagent.SessionBind) error {
 		auth, err := signdata.ParseUserAuth(data(session))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.permit(request{Key: sshagent.Key{Public: key.public}, UserAuth: auth, Binds: binds})
+		return s.permit(sshagent.Request{Key: sshagent.Key{Public: key.public}, UserAuth: auth, Binds: binds})
 	}
 	signer, err := s.Signer(t.Context(), key.public)
 	if err != nil {
@@ -157,7 +157,7 @@ func TestProofReachesTheServer(t *testing.T) {
 	}
 
 	// A key that is not on offer any more is not permitted anything.
-	if err := s.permit(request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {
+	if err := s.permit(sshagent.Request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {
 		t.Error("a key that the server does not list was permitted; want it refused")
 	}
 }

@@ -126,9 +126,9 @@ func (d *daemon) agent(t *testing.T) agent.ExtendedAgent {
 	return agent.NewClient(conn)
 }
 
-// signable is what SSH signs for a file (OpenSSH's PROTOCOL.sshsig): the agent
+// signable is what SSH signs for a commit (OpenSSH's PROTOCOL.sshsig): the agent
 // signs nothing with a key of its source that means nothing.
-const signable = "SSHSIG\x00\x00\x00\x04test\x00\x00\x00\x00\x00\x00\x00\x06sha256\x00\x00\x00\x200123456789abcdef0123456789abcdef"
+const signable = "SSHSIG\x00\x00\x00\x03git\x00\x00\x00\x00\x00\x00\x00\x06sha256\x00\x00\x00\x200123456789abcdef0123456789abcdef"
 
 // sign signs with the daemon's only key.
 func (d *daemon) sign(t *testing.T) {
