@@ -56,6 +56,7 @@ type Server struct {
 	heavy       chan struct{} // holds one element for each computation of seconds
 	writers     *userLocks    // of secrets
 	hub         *hub
+	known       *knownHosts
 }
 
 // New returns a server over c.Store. A store that is new is bound to
@@ -74,6 +75,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		heavy:       make(chan struct{}, heavyAtOnce),
 		writers:     newUserLocks(),
 		hub:         newHub(),
+		known:       &knownHosts{},
 	}
 	if s.store == nil || c.MasterKey == nil {
 		return nil, errors.New("key server: Config has no Store or no MasterKey")
