@@ -85,6 +85,7 @@ func (p *program) commands() *cli.Command {
 			p.exportCommand(),
 			gitsshCommand(),
 			p.userCommand(),
+			p.knownHostCommand(),
 			p.auditCommand(),
 			p.scanCommand(),
 			p.completionCommand(),
