@@ -48,6 +48,21 @@ func NewKnownHosts(client *api.Client) *KnownHosts { return &KnownHosts{client: 
 // looks for it there; all of them for "". The error is the server's, of which
 // there is no list.
 func (k *KnownHosts) Lines(ctx context.Context, host string) ([]byte, error) {
+	list, err := k.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lines bytes.Buffer
+	for _, h := range list {
+		if host == "" || knownhost.MayMatch(h.Hosts, host) {
+			lines.WriteString(knownhost.Format(h.Marker, h.Hosts, h.KeyType, h.Key, h.Comment) + "\n")
+		}
+	}
+	return lines.Bytes(), nil
+}
+
+// current is the list. It is replaced, and never changed.
+func (k *KnownHosts) current(ctx context.Context) ([]api.KnownHost, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	pause := hostsFresh
@@ -60,13 +75,7 @@ func (k *KnownHosts) Lines(ctx context.Context, host string) ([]byte, error) {
 	if !k.known {
 		return nil, k.err
 	}
-	var lines bytes.Buffer
-	for _, h := range k.list {
-		if host == "" || knownhost.MayMatch(h.Hosts, host) {
-			lines.WriteString(knownhost.Format(h.Marker, h.Hosts, h.KeyType, h.Key, h.Comment) + "\n")
-		}
-	}
-	return lines.Bytes(), nil
+	return k.list, nil
 }
 
 // ask asks the server for the list. mu is held. An answer is of use to others
@@ -84,9 +93,21 @@ func (k *KnownHosts) ask(ctx context.Context) {
 	}
 }
 
-// ServeHTTP answers with the lines for the host that the query names.
+// anyHost is asked for to hear only how many lines there are.
+const anyHost = "any"
+
+// ServeHTTP answers with the lines for the host that the query names, or with
+// their number.
 func (k *KnownHosts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	lines, err := k.Lines(r.Context(), r.URL.Query().Get("host"))
+	var lines []byte
+	var err error
+	if q := r.URL.Query(); q.Has(anyHost) {
+		var list []api.KnownHost
+		list, err = k.current(r.Context())
+		lines = fmt.Appendln(nil, len(list))
+	} else {
+		lines, err = k.Lines(r.Context(), q.Get("host"))
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
@@ -103,4 +124,14 @@ func ReadKnownHosts(ctx context.Context, socket, host string) ([]byte, error) {
 		return nil, fmt.Errorf("asking for known hosts: %w", err)
 	}
 	return text, nil
+}
+
+// AnyKnownHosts asks the daemon of a runtime directory whether there are any: it
+// says no only if it is certain.
+func AnyKnownHosts(ctx context.Context, dir string) bool {
+	if CheckRuntimeDir(dir) != nil {
+		return true
+	}
+	count, err := askSocket(ctx, ControlSocket(dir), "/known-hosts?"+anyHost, maxState)
+	return err != nil || string(count) != "0\n"
 }

@@ -113,6 +113,41 @@ func TestKnownHostsAway(t *testing.T) {
 	wantLines(t, newHosts(t, s), "", "")
 }
 
+// A daemon that is sure that there are none saves ssh from asking.
+func TestAnyKnownHosts(t *testing.T) {
+	dir, err := os.MkdirTemp("", "lk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if !AnyKnownHosts(t.Context(), dir) {
+		t.Error("without a daemon there are none")
+	}
+	l, err := net.Listen("unix", ControlSocket(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &hostsServer{tag: `"1"`, list: "[]"}
+	k := newHosts(t, s)
+	server := &http.Server{Handler: k}
+	go server.Serve(l)
+	defer server.Close()
+	if AnyKnownHosts(t.Context(), dir) {
+		t.Error("of an empty list there are some")
+	}
+	s.tag, s.list = `"2"`, "["+forgeHost+"]"
+	k.forget()
+	if !AnyKnownHosts(t.Context(), dir) {
+		t.Error("of a list with one there are none")
+	}
+	s.status = http.StatusServiceUnavailable
+	k.forget()
+	k.known = false // as before the first answer
+	if !AnyKnownHosts(t.Context(), dir) {
+		t.Error("of a list that is not to be had there are none")
+	}
+}
+
 func TestReadKnownHosts(t *testing.T) {
 	s := &hostsServer{tag: `"1"`, list: "[" + forgeHost + "," + otherHost + "]"}
 	dir, err := os.MkdirTemp("", "lk")

@@ -152,7 +152,7 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 		r.Agent = "none"
 	}
 	ssh := h.sshVersion()
-	if !h.ownHosts && ssh.TakesKnownHosts() {
+	if !h.ownHosts && ssh.TakesKnownHosts() && h.anyKnownHosts() {
 		r.KnownHosts = h.link + " " + knownHostsArgument + " %I %H"
 	}
 	if err := h.child.start(r.Command(h.args)); err != nil {

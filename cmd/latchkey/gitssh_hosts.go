@@ -80,6 +80,15 @@ func (o *ownHosts) close(ctx context.Context) {
 	o.socket.Close()       // if it was never served
 }
 
+// anyKnownHosts is false if a daemon says that there are none: ssh would ask
+// several times, by a process of milliseconds each. One that does not say it
+// quickly is asked by ssh.
+func (h *helper) anyKnownHosts() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	return workspace.AnyKnownHosts(ctx, h.runtimeDir)
+}
+
 // sshVersionLink is a link in the helpers' directory that leads nowhere: its
 // text says which version an ssh has, and of which file. To make and to read one
 // takes one call each, and a second ssh for each helper would take milliseconds.
