@@ -20,6 +20,12 @@ type Run struct {
 	// configured it. See [Safe].
 	Agent string
 
+	// KnownHosts prints known hosts in addition to those of the user's files: a
+	// program and its arguments, in which ssh expands tokens (KnownHostsCommand in
+	// ssh_config(5)). "" for none, which an ssh takes that does not know the
+	// option: see [Version.TakesKnownHosts].
+	KnownHosts string
+
 	OwnAgent string   // the socket of the user's own agent, to forward with -A; "" for none
 	Env      []string // of ssh; nil for this process's
 }
@@ -42,6 +48,9 @@ func (r Run) Command(a Args) *exec.Cmd {
 	cmd := &exec.Cmd{Path: r.SSH, Args: []string{r.SSH}, Env: r.Env}
 	if r.Self != "" {
 		cmd.Args[0] = r.Self
+	}
+	if r.KnownHosts != "" {
+		cmd.Args = append(cmd.Args, "-o", "KnownHostsCommand="+r.KnownHosts)
 	}
 	list := a.List
 	if r.Agent != "" {

@@ -26,6 +26,8 @@ func TestCommand(t *testing.T) {
 		{"options behind the host", Run{Agent: agent, Self: self}, "forge -4 ls", self + " " + ours + "forge -4 ls"},
 		{"a jump", Run{Agent: agent, Self: self}, "-J a,b forge", self + " " + ours + "-J a,b forge"},
 		{"without a name of our own", Run{Agent: agent}, "forge", "/usr/bin/ssh " + ours + "forge"},
+		{"with known hosts", Run{Agent: agent, KnownHosts: "/run/ssh lines %H"}, "forge", "/usr/bin/ssh -o KnownHostsCommand=/run/ssh lines %H " + ours + "forge"},
+		{"standing aside, with known hosts", Run{Self: self, KnownHosts: "/run/ssh lines %H"}, "forge", self + " -o KnownHostsCommand=/run/ssh lines %H forge"},
 		{"standing aside", Run{Self: self}, "-A -S /s forge", self + " -A -S /s forge"},
 		{"-A forwards the user's own agent", Run{Agent: agent, OwnAgent: "/run/own"}, "-A forge", "/usr/bin/ssh " + forwarding("/run/own") + "-A forge"},
 		{"-A without one", Run{Agent: agent}, "forge -4A", "/usr/bin/ssh " + forwarding("/dev/null") + "forge -4A"},

@@ -12,6 +12,9 @@ import (
 // host.
 var identityWords = []string{"identityfile", "identityagent", "pkcs11provider"}
 
+// The word that names a command of the user's own for known hosts.
+const knownHostsWord = "knownhostscommand"
+
 // SystemDir is where ssh is usually built to look for the system's configuration.
 const SystemDir = "/etc/ssh"
 
@@ -23,13 +26,14 @@ const (
 )
 
 // MayName reports whether the arguments or the configuration files that ssh will
-// read name identities for some host. Then only ssh can tell whether they are
-// meant for this one: see [Probe]. Without a second ssh, most need none.
+// read name identities, or a command for known hosts, for some host. Then only ssh
+// can tell whether they are meant for this one: see [Probe]. Without a second ssh,
+// most need none.
 //
 // home is the directory that ssh takes for the user's, see [HomeDir], and system
 // that of its own configuration, which is [SystemDir].
 func (a Args) MayName(home, system string) bool {
-	if a.Has("iI") || slices.ContainsFunc(a.words(), isIdentityWord) {
+	if a.Has("iI") || slices.ContainsFunc(a.words(), isWanted) {
 		return true
 	}
 	s := scan{home: home}
@@ -40,9 +44,11 @@ func (a Args) MayName(home, system string) bool {
 		s.file(filepath.Join(system, "ssh_config"), system)
 }
 
-func isIdentityWord(word string) bool { return slices.Contains(identityWords, word) }
+func isWanted(word string) bool {
+	return word == knownHostsWord || slices.Contains(identityWords, word)
+}
 
-// A scan looks for identityWords in files.
+// A scan looks in files for the words that are wanted.
 type scan struct {
 	home  string
 	files int
@@ -67,7 +73,7 @@ func (s *scan) file(path, dir string) bool {
 	}
 	for line := range strings.Lines(string(text)) {
 		word, rest := splitWord(line)
-		if isIdentityWord(word) || word == "include" && s.include(rest, dir) {
+		if isWanted(word) || word == "include" && s.include(rest, dir) {
 			return true
 		}
 	}

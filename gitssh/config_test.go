@@ -42,6 +42,8 @@ func TestMayName(t *testing.T) {
 		{name: "quoted", config: `"IdentityFile" x`, want: true},
 		{name: "an agent", config: "Match host a\nIdentityAgent none\n", want: true},
 		{name: "a token", config: "PKCS11Provider /lib/p.so\n", want: true},
+		{name: "known hosts", config: "KnownHostsCommand /bin/cat hosts\n", want: true},
+		{name: "other known hosts", config: "UserKnownHostsFile x\nGlobalKnownHostsFile y\n", want: false},
 		{name: "included", config: "Include more\n", more: map[string]string{".ssh/more": "IdentityFile x"}, want: true},
 		{name: "included from the home", config: "include=\"~/more\"\n", more: map[string]string{"more": "IdentityFile x"}, want: true},
 		{name: "included twice over, by pattern", config: "Include a/*\n", more: map[string]string{".ssh/a/b": "Include c", ".ssh/c": "IdentityAgent x"}, want: true},

@@ -26,6 +26,10 @@ type Config struct {
 	Agent      string   // IdentityAgent: a path, "none" or "SSH_AUTH_SOCK"; "" if not set
 	PKCS11     string   // PKCS11Provider: a library; "" if not set
 
+	// KnownHosts is KnownHostsCommand; "" if not set. ssh does not print one that
+	// a file sets to "none".
+	KnownHosts string
+
 	unknown bool // a path has a token that is not known here
 }
 
@@ -52,7 +56,12 @@ func ParseConfig(output, home string, a Args, getenv func(string) string) Config
 			c.Agent = rest
 		case "pkcs11provider":
 			c.PKCS11 = rest
+		case knownHostsWord:
+			c.KnownHosts = rest
 		}
+	}
+	if c.KnownHosts == "" && slices.Contains(a.words(), knownHostsWord) {
+		c.KnownHosts = "none"
 	}
 	if values["k"] == "" {
 		values["k"] = values["n"]

@@ -36,6 +36,7 @@ func TestParseConfig(t *testing.T) {
 		{"an agent", "identityagent ~/agent.sock\n", Config{Agent: "/home/u/agent.sock"}},
 		{"an agent's variable", "identityagent $MINE\n", Config{Agent: "/run/mine"}},
 		{"the usual agent", "identityagent SSH_AUTH_SOCK\n", Config{Agent: "SSH_AUTH_SOCK"}},
+		{"known hosts", "knownhostscommand /bin/cat %H\n", Config{KnownHosts: "/bin/cat %H"}},
 		{"a token's library", "pkcs11provider /lib/p.so\n", Config{PKCS11: "/lib/p.so"}},
 	}
 	a := Args{Host: "git@forge"}
@@ -44,6 +45,17 @@ func TestParseConfig(t *testing.T) {
 		if !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: ParseConfig = %+v, want %+v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// ssh does not print "none", but the arguments show it.
+func TestParseConfigNoKnownHosts(t *testing.T) {
+	a, err := Parse([]string{"-o", "KnownHostsCommand=none", "forge"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ParseConfig("hostname forge\n", "/home/u", a, os.Getenv); got.KnownHosts != "none" {
+		t.Errorf("with -o KnownHostsCommand=none ParseConfig = %+v; want KnownHosts none", got)
 	}
 }
 

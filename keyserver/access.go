@@ -15,17 +15,21 @@ import (
 type Access struct {
 	Self      bool       // the user whom {user} names
 	Roles     []api.Role // users with one of these roles, whomever {user} names
+	User      bool       // any user, where there is no {user}
 	Workspace bool       // a workspace, for itself
 }
 
 // open reports whether the route is for everyone.
-func (a Access) open() bool { return !a.Self && !a.Workspace && len(a.Roles) == 0 }
+func (a Access) open() bool { return !a.Self && !a.User && !a.Workspace && len(a.Roles) == 0 }
 
 // String says it in words, such as "the user themselves or the role admin".
 func (a Access) String() string {
 	var who []string
 	if a.Self {
 		who = append(who, "the user themselves")
+	}
+	if a.User {
+		who = append(who, "every user")
 	}
 	for _, r := range a.Roles {
 		who = append(who, "the role "+string(r))
@@ -94,7 +98,7 @@ func (c *call) asked() string {
 		return c.target
 	}
 	var parts []string
-	for _, wildcard := range []string{"user", "key", "secret", "workspace", "token"} {
+	for _, wildcard := range []string{"user", "key", "secret", "workspace", "token", "host"} {
 		v := c.path(wildcard)
 		if wildcard == "user" && c.names(v) {
 			v = c.user.Name
@@ -123,7 +127,7 @@ func (s *Server) authorize(ctx context.Context, c *call) error {
 		}
 		return refusal(api.ErrForbidden, "use a session token", "a workspace token can't %s: that takes a session token", c.route.Does)
 	}
-	if a.Workspace {
+	if a.Workspace || a.User {
 		return nil
 	}
 	named := c.path("user")

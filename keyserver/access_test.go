@@ -73,6 +73,12 @@ var access = map[string]string{
 	"GET /api/v2/workspaceagents/me/gitsshkey":   "W",
 	"POST /api/v2/workspaceagents/me/sign":       "W",
 
+	// Known hosts are public for whoever is known, and for admins to change.
+	"GET /api/v2/known-hosts":                    "UOAPD",
+	"POST /api/v2/known-hosts":                   "A",
+	"DELETE /api/v2/known-hosts/{host}":          "A",
+	"GET /api/v2/workspaceagents/me/known-hosts": "W",
+
 	"GET /api/v2/audit": "AD",
 }
 
@@ -105,7 +111,7 @@ func testAccess(t *testing.T, r keyserver.Route, allowed string) {
 		}
 		_, w := s.newWorkspace(alice, "laptop")
 		tokens['W'] = w.Token.Token
-		path := strings.NewReplacer("{user}", "alice", "{key}", "default", "{secret}", "none", "{workspace}", "laptop", "{token}", "none").Replace(r.Pattern)
+		path := strings.NewReplacer("{user}", "alice", "{key}", "default", "{secret}", "none", "{workspace}", "laptop", "{token}", "none", "{host}", "none").Replace(r.Pattern)
 		before := len(s.events(0))
 		watch := strings.HasSuffix(r.Pattern, "/watch")
 		if watch {

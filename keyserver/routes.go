@@ -33,6 +33,7 @@ func Routes() []Route {
 		provision   = Access{Self: true, Roles: []api.Role{api.RoleProvisioner}}
 		admin       = Access{Roles: []api.Role{api.RoleAdmin}}
 		audit       = Access{Roles: []api.Role{api.RoleAdmin, api.RoleAuditor}}
+		anyUser     = Access{User: true}
 		workspace   = Access{Workspace: true}
 	)
 	const v2 = "/api/v2"
@@ -83,6 +84,10 @@ func Routes() []Route {
 		route("GET", user+"/deliveries", self, 200, "secret.deliveries", "see what became of a user's secrets", (*Server).listDeliveries),
 		route("GET", v2+"/limits", everyone, 200, "limits", "see the limits of secrets", (*Server).showLimits),
 
+		knownHostsRoute(v2+"/known-hosts", anyUser),
+		route("POST", v2+"/known-hosts", admin, 201, "knownhost.add", "add known hosts", (*Server).addKnownHosts),
+		route("DELETE", v2+"/known-hosts/{host}", admin, 204, "knownhost.delete", "delete a known host", (*Server).deleteKnownHost),
+
 		route("GET", v2+"/workspaceagents/me", workspace, 200, "workspace.show", "see its own workspace", (*Server).showSelf),
 		route("GET", v2+"/workspaceagents/me/keys", workspace, 200, "key.list", "list the public keys to offer", (*Server).listKeys),
 		route("POST", v2+"/workspaceagents/me/keys/fetch", workspace, 200, "key.fetch", "fetch a private key", (*Server).fetchKey),
@@ -92,6 +97,7 @@ func Routes() []Route {
 		route("GET", v2+"/workspaceagents/me/secrets", workspace, 200, "secret.fetch", "fetch its secrets", (*Server).showSecrets),
 		route("PUT", v2+"/workspaceagents/me/secrets/status", workspace, 204, "secret.report", "report what became of its secrets", (*Server).reportDelivery).large(),
 		route("POST", v2+"/workspaceagents/me/secrets/scan", workspace, 200, "secret.scan", "look for its secrets by hash", (*Server).scanSecrets).large(),
+		knownHostsRoute(v2+"/workspaceagents/me/known-hosts", workspace),
 		watchRoute(v2+"/workspaceagents/me/watch", workspace, "workspace.watch", "be told of changes"),
 
 		route("GET", v2+"/audit", audit, 200, "audit.list", "read the audit log", (*Server).listAudit),

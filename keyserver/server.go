@@ -62,6 +62,7 @@ type Server struct {
 	rsa         *turns        // of signatures
 	writers     *userLocks    // of secrets
 	hub         *hub
+	known       *knownHosts
 }
 
 // New returns a server over c.Store. A store that is new is bound to
@@ -82,6 +83,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		rsa:         newTurns(),
 		writers:     newUserLocks(),
 		hub:         newHub(),
+		known:       &knownHosts{},
 	}
 	if s.store == nil || c.MasterKey == nil {
 		return nil, errors.New("key server: Config has no Store or no MasterKey")

@@ -12,6 +12,7 @@ type (
 	WorkspaceID string // a UUID
 	TokenID     string // a UUID
 	SecretID    string // a UUID
+	KnownHostID string // a UUID
 )
 
 // A User as it is stored.
@@ -164,6 +165,7 @@ type Store interface {
 	WorkspaceStore
 	TokenStore
 	SecretStore
+	KnownHostStore
 	AuditStore
 
 	// MasterKeyCheck returns the value that Init stored, and ErrNotFound from

@@ -24,7 +24,9 @@ type Store struct {
 	secrets    map[keyserver.UserID][]keyserver.Secret        // in the order of Secrets
 	values     map[keyserver.SecretID][]keyserver.SecretValue // in the order of SecretValues
 	deliveries map[keyserver.WorkspaceID]keyserver.Delivery
-	events     []keyserver.Event // Seq is the index plus 1
+	knownHosts []keyserver.KnownHost // in the order of KnownHosts
+	hostsAt    int64                 // the revision of knownHosts
+	events     []keyserver.Event     // Seq is the index plus 1
 }
 
 var _ keyserver.Store = (*Store)(nil)

@@ -75,6 +75,9 @@ func TestFirstVersionOpens(t *testing.T) {
 		if secrets, revision, err := s.Secrets(ctx, "u"); len(secrets) != 0 || revision != 1 || err != nil {
 			t.Errorf("Secrets = %+v at revision %d, %v; want none at revision 1", secrets, revision, err)
 		}
+		if hosts, revision, err := s.KnownHosts(ctx); len(hosts) != 0 || revision != 0 || err != nil {
+			t.Errorf("KnownHosts = %+v at revision %d, %v; want none at revision 0", hosts, revision, err)
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

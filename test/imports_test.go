@@ -16,17 +16,18 @@ const module = "github.com/latchkey/latchkey"
 // Imports point one way: programs, then what they are made of, then leaves.
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
-	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask", "internal/scan"},
-	"workspace":            {"workspace/secretfile", "sshagent", "sshagent/signdata", "keyserver/api", "internal/harden", "internal/mask"},
+	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "keyserver/knownhost", "internal/harden", "internal/mask", "internal/scan"},
+	"workspace":            {"workspace/secretfile", "sshagent", "sshagent/signdata", "keyserver/api", "keyserver/knownhost", "internal/harden", "internal/mask"},
 	"workspace/secretfile": {"keyserver/api"},
 	"memstore":             {"keyserver", "keyserver/api"},
 	"sqlstore":             {"keyserver", "keyserver/api"},
 	"keyserver/storetest":  {"keyserver", "keyserver/api"},
 	// What it signs itself, it parses as the agent does.
-	"keyserver":     {"keyserver/api", "keyserver/importfile", "sshagent/signdata"},
+	"keyserver":     {"keyserver/api", "keyserver/importfile", "keyserver/knownhost", "sshagent/signdata"},
 	"keyserver/api": {},
-	// A leaf: the CLI and the server read the same files, by the same rules.
+	// Leaves: the CLI and the server read the same files, by the same rules.
 	"keyserver/importfile": {},
+	"keyserver/knownhost":  {},
 
 	"sshagent":          {"sshagent/signdata"},
 	"sshagent/signdata": {},

@@ -48,6 +48,7 @@ type Daemon struct {
 	log     *slog.Logger
 	source  *Source
 	agent   *sshagent.Server
+	hosts   *KnownHosts
 	started time.Time
 	ending  chan struct{} // closed when Run stops
 
@@ -61,6 +62,7 @@ func NewDaemon(c Config) *Daemon {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	d.source = NewSource(c.Client, d.log)
+	d.hosts = NewKnownHosts(c.Client)
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
 		Permit: d.source.permit, NoAdd: c.NoAdd, Keep: keepAdded, Confirm: askpass(c.Askpass, d.log),
@@ -172,6 +174,10 @@ func (d *Daemon) meetServer(ctx context.Context) error {
 		d.log.Warn("starting without the server: keys will be there when it is", "url", d.config.Client.URL(), "err", err)
 	default:
 		d.log.Info("the server knows this workspace", "url", d.config.Client.URL(), "user", self.User.Name, "workspace", self.Workspace.Name, "keys", len(keys))
+		// Now, for a time when the server is away.
+		if _, err := d.hosts.Lines(ctx, ""); err != nil {
+			d.log.Warn("the known hosts were not to be had", "err", err)
+		}
 	}
 	return nil
 }

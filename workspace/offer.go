@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/keyserver/api"
 )
 
 // An Offer is what the daemon last heard of its server. To get it, the server is
@@ -29,30 +31,47 @@ func LastOffer(ctx context.Context, dir string) (Offer, error) {
 	if err := CheckRuntimeDir(dir); err != nil {
 		return o, fmt.Errorf(doing, err)
 	}
-	c, err := new(net.Dialer).DialContext(ctx, "unix", ControlSocket(dir))
+	text, err := askSocket(ctx, ControlSocket(dir), "/offer", maxState)
 	if err != nil {
 		return o, fmt.Errorf(doing, err)
+	}
+	if err := json.Unmarshal(text, &o); err != nil {
+		return o, fmt.Errorf(doing, err)
+	}
+	return o, nil
+}
+
+// askSocket sends a GET over a unix socket and reads at most most bytes of the
+// answer. It does without the machinery of an http.Transport: the git helper asks
+// while ssh waits.
+func askSocket(ctx context.Context, socket, path string, most int64) ([]byte, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
 	}
 	defer c.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		c.SetDeadline(deadline)
 	}
-	// Without the machinery of an http.Transport: the git helper asks this while ssh waits.
-	if _, err := io.WriteString(c, "GET /offer HTTP/1.0\r\nHost: daemon\r\n\r\n"); err != nil {
-		return o, fmt.Errorf(doing, err)
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.0\r\nHost: daemon\r\n\r\n"); err != nil {
+		return nil, err
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c, maxState)), nil)
+	answer, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c, most)), nil)
 	if err != nil {
-		return o, fmt.Errorf(doing, err)
+		return nil, err
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return o, fmt.Errorf("asking the workspace daemon: it answered %s", answer.Status)
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&o); err != nil {
-		return o, fmt.Errorf(doing, err)
+	switch answer.StatusCode {
+	case http.StatusOK:
+		return text, nil
+	case http.StatusServiceUnavailable: // of the server that was asked
+		return nil, fmt.Errorf("%s: %w", strings.TrimSpace(string(text)), api.ErrUnavailable)
 	}
-	return o, nil
+	return nil, fmt.Errorf("the answer was %s", answer.Status)
 }
 
 func (s *Source) lastOffer() Offer {

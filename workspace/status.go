@@ -82,6 +82,7 @@ func (d *Daemon) control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { d.tell(w, d.state(r.Context())) })
 	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.lastOffer()) })
+	mux.Handle("GET /known-hosts", d.hosts)
 	mux.HandleFunc("GET /secrets", d.serveSecrets)
 	mux.HandleFunc("GET /secrets/wait", d.serveWait)
 	mux.HandleFunc("GET /secrets/files", d.serveFileValues)

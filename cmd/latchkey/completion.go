@@ -182,6 +182,8 @@ func (p *program) valueCandidates(ctx context.Context, placeholder string, path 
 	switch {
 	case placeholder == "FILE" || placeholder == "FILE|-" || placeholder == "CMD" || placeholder == "ARG":
 		return []candidate{{filesCandidate, ""}}
+	case placeholder == "KEY|-":
+		words = []string{"-"} // a public key is nothing that could be guessed
 	case len(words) > 1:
 	case placeholder == "ROLE":
 		words = newRole().all()
@@ -251,6 +253,14 @@ func (p *program) knownNames(ctx context.Context, placeholder string, path []*cl
 		}
 		slices.Sort(names)
 		names = slices.Compact(names)
+	case "ID":
+		if path[1].Name != "known-host" {
+			break
+		}
+		list, _ := s.KnownHosts(ctx)
+		for _, h := range list {
+			names = append(names, h.ID)
+		}
 	case "USER":
 		list, _ := s.Users(ctx)
 		for _, u := range list {

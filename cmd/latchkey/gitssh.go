@@ -32,14 +32,7 @@ func calledAsSSH(name string) bool { return filepath.Base(name) == helperSSH }
 // jump runs ssh for one hop: that of a ProxyJump, or one that the user's
 // ProxyCommand runs.
 func (p *program) jump(args []string) int {
-	var first place
-	if name := os.Getenv(hopVariable); name == filepath.Base(name) {
-		if runtimeDir, err := workspace.RuntimeDir(os.Getenv); err == nil {
-			first.name = name
-			_, first.dir = helpersDir(runtimeDir)
-		}
-	}
-	return p.runSSH(first, args)
+	return p.runSSH(firstHelper(), args)
 }
 
 // runSSH runs ssh with an agent of its own, which offers the Latchkey keys and

@@ -31,6 +31,7 @@ type helper struct {
 	runtimeDir     string
 	oursConfigured bool   // the user's configuration names an agent of ours for the host
 	aside          bool   // the user has an identity of their own for the host
+	ownHosts       bool   // the user has a command of their own for known hosts
 	own            string // the socket of the user's own agent, or ""
 
 	place  place
@@ -38,6 +39,7 @@ type helper struct {
 	socket net.Listener // of the agent
 	child  child
 	keys   ownKeys
+	hosts  ownHosts
 	asking sync.WaitGroup // of the daemon, while ssh goes on
 	seen   witness
 }
@@ -58,6 +60,7 @@ func (h *helper) open() error {
 		return err
 	}
 	h.aside = config.Explicit()
+	h.ownHosts = config.KnownHosts != ""
 	h.oursConfigured = isOurs(config.Agent, h.runtimeDir)
 	h.own = ownAgent(config.Agent, h.runtimeDir)
 	if h.place, h.socket, err = newPlace(h.runtimeDir); err != nil {
@@ -67,10 +70,15 @@ func (h *helper) open() error {
 		h.first = h.place
 	}
 	h.seen.first = h.first
-	h.keys.helper = h
+	h.keys.helper, h.hosts.helper = h, h
 	// The daemon is left alone until there is something to ask it.
 	if _, err := os.Lstat(workspace.AgentSocket(h.runtimeDir)); err != nil && !h.isHop() {
 		if err := h.keys.listen(); err != nil {
+			return err
+		}
+	}
+	if !h.isHop() {
+		if err := h.hosts.listen(); err != nil {
 			return err
 		}
 	}
@@ -144,23 +152,34 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 	case h.oursConfigured:
 		r.Agent = "none"
 	}
+	ssh := h.sshVersion()
+	if !h.ownHosts && ssh.TakesKnownHosts() && h.anyKnownHosts() {
+		r.KnownHosts = h.link + " " + knownHostsArgument + " %I %H"
+	}
 	if err := h.child.start(r.Command(h.args)); err != nil {
 		return 0, err
 	}
 	h.seen.started(h.child.pid)
 	// It has a key exchange to do before it needs its agent.
+	go h.hosts.serve()
 	go h.serve()
 	h.place.removeOthers()
 	status, err := h.child.wait()
 	if err == nil && !h.aside {
 		h.afterwards(status)
 	}
+	if err == nil && !h.ownHosts {
+		h.withoutKnownHosts(status, ssh)
+	}
 	return status, err
 }
 
 // close forgets the keys and removes what open made.
 func (h *helper) close() {
-	h.keys.close()
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	h.hosts.close(ctx)
+	h.keys.close(ctx)
 	if h.place.name != "" {
 		if err := h.place.remove(); err != nil {
 			h.warn(err.Error())

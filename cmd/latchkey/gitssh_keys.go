@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey/latchkey/internal/harden"
+	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
 	"github.com/latchkey/latchkey/workspace"
 )
@@ -30,6 +31,7 @@ type ownKeys struct {
 	listening   bool
 	server      *sshagent.Server
 	credentials *workspace.Credentials
+	client      *api.Client
 	source      *workspace.Source
 	listed      []sshagent.Key
 }
@@ -76,11 +78,10 @@ func (k *ownKeys) open() (*workspace.Source, error) {
 		return nil, err
 	}
 	k.credentials = credentials
-	client, err := credentials.Client()
-	if err != nil {
+	if k.client, err = credentials.Client(); err != nil {
 		return nil, err
 	}
-	k.source = workspace.NewSource(client, nil)
+	k.source = workspace.NewSource(k.client, nil)
 	return k.source, nil
 }
 
@@ -117,18 +118,16 @@ func (k *ownKeys) lines() (lines []string) {
 	return lines
 }
 
-// close forgets the keys and the token.
-func (k *ownKeys) close() {
+// close forgets the keys and the token, when what is under way has ended or ctx
+// has. It leaves the token alone if ctx is over: a request may need it.
+func (k *ownKeys) close(ctx context.Context) {
 	k.mu.Lock()
 	server := k.server
 	k.mu.Unlock()
-	if server == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil && ctx.Err() == nil {
-		k.warn(fmt.Sprintf("ending the helper's agent: %v", err))
+	if server != nil {
+		if err := server.Shutdown(ctx); err != nil && ctx.Err() == nil {
+			k.warn(fmt.Sprintf("ending the helper's agent: %v", err))
+		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

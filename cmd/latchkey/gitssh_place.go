@@ -20,6 +20,7 @@ import (
 const (
 	placeAgent  = ".sock"   // the agent of its ssh
 	placeKeys   = ".keys"   // the agent of its hops' helpers, if there is no daemon: the Latchkey keys alone
+	placeHosts  = ".host"   // who knows hosts, if there is no daemon
 	placeWarned = ".warned" // made by the one of them that has warned the user
 )
 
@@ -42,6 +43,7 @@ func (p place) file(suffix string) string { return filepath.Join(p.dir, p.name+s
 
 func (p place) agentSocket() string { return p.file(placeAgent) }
 func (p place) keysSocket() string  { return p.file(placeKeys) }
+func (p place) hostsSocket() string { return p.file(placeHosts) }
 func (p place) warned() string      { return p.file(placeWarned) }
 
 // helpersDir is the helpers' directory for a runtime directory, and the runtime
@@ -98,19 +100,27 @@ func (p place) link() (string, error) {
 	if to, err := os.Readlink(path); err == nil && to == self {
 		return path, nil
 	}
-	fresh := p.file("." + helperSSH)
-	if err := os.Symlink(self, fresh); err != nil {
+	if err := p.replaceLink(self, path); err != nil {
 		return "", fmt.Errorf("making a link to latchkey: %w", err)
-	}
-	if err := os.Rename(fresh, path); err != nil {
-		return "", errors.Join(fmt.Errorf("making a link to latchkey: %w", err), os.Remove(fresh))
 	}
 	return path, nil
 }
 
+// replaceLink makes a symbolic link, in the place of another one if there is one.
+func (p place) replaceLink(to, path string) error {
+	fresh := p.file(".link")
+	if err := os.Symlink(to, fresh); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return errors.Join(err, os.Remove(fresh))
+	}
+	return nil
+}
+
 // remove removes what the helper has there.
 func (p place) remove() error {
-	for _, suffix := range []string{placeAgent, placeKeys, placeWarned} {
+	for _, suffix := range []string{placeAgent, placeKeys, placeHosts, placeWarned} {
 		// Not os.Remove, which tries rmdir as well.
 		if err := unix.Unlink(p.file(suffix)); err != nil && err != unix.ENOENT {
 			return fmt.Errorf("removing %s: %w", p.file(suffix), err)

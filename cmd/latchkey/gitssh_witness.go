@@ -31,6 +31,7 @@ type witness struct {
 	mu       sync.Mutex
 	pid      int  // of ssh
 	daemon   bool // the Latchkey keys come from a daemon
+	asked    bool // ssh has asked for keys: it has accepted the host
 	listed   bool // ssh was given Latchkey keys
 	signed   bool // some agent has signed for it
 	failed   bool // the Latchkey key was wanted, and could not sign
@@ -42,6 +43,7 @@ type witness struct {
 // so what is said here stands before what ssh says of it.
 func (h *helper) observe(a sshagent.Activity) {
 	latchkey := a.Upstream != fromUser
+	h.seen.note(func(w *witness) { w.asked = true })
 	switch a.Kind {
 	case sshagent.Listed:
 		if latchkey && a.Err == nil && a.Keys > 0 {
@@ -142,12 +144,12 @@ func (w *witness) note(f func(*witness)) {
 }
 
 // A saw is what a witness has seen by now.
-type saw struct{ daemon, listed, signed, failed, loggedIn bool }
+type saw struct{ daemon, asked, listed, signed, failed, loggedIn bool }
 
 func (w *witness) now() saw {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return saw{w.daemon, w.listed, w.signed, w.failed, w.loggedIn}
+	return saw{w.daemon, w.asked, w.listed, w.signed, w.failed, w.loggedIn}
 }
 
 func (w *witness) started(pid int) { w.note(func(w *witness) { w.pid = pid }) }

@@ -26,6 +26,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 1 && args[1] == "gitssh" {
 		return p.gitssh(args[2:])
 	}
+	// ssh starts this one two or three times for every connection.
+	if len(args) > 1 && args[1] == knownHostsArgument {
+		return p.printKnownHosts(args[2:])
+	}
 	if len(args) > 1 && args[1] == monitorArgument {
 		return p.runOnTerminal(args[2:])
 	}
@@ -84,7 +88,9 @@ func (p *program) commands() *cli.Command {
 			p.envCommand(),
 			p.exportCommand(),
 			gitsshCommand(),
+			knownHostsCommand(),
 			p.userCommand(),
+			p.knownHostCommand(),
 			p.auditCommand(),
 			p.scanCommand(),
 			p.completionCommand(),

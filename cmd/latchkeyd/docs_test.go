@@ -165,7 +165,7 @@ func TestDocumentedExamples(t *testing.T) {
 	if errors.As(err, &exit) {
 		return
 	}
-	for _, want := range []string{`"field":"name"`, `"field":"role"`, `{"status":"ok"}`, `"env_value_bytes":65536`, `"version":3`, `"met":false`, `"state":"pending"`, "event: changed", `"role":"auditor"`, `"generation":2`, "\n1\n"} {
+	for _, want := range []string{`"field":"name"`, `"field":"role"`, `{"status":"ok"}`, `"env_value_bytes":65536`, `"version":3`, `"met":false`, `"state":"pending"`, "event: changed", `"hosts":"forge.example"`, `"role":"auditor"`, `"generation":2`, "\n1\n"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the examples of docs/api.md print no %q:\n%s", want, out)
 		}

@@ -83,7 +83,7 @@ func (r *random) operation() (string, func(keyserver.Store, keyserver.Event) err
 	owner, name, k, expires := r.owner(), r.name(), r.key(), r.time()
 	id := keyserver.UserID("user-" + owner)
 	w, t := workspace(owner, name), r.token(owner)
-	switch r.IntN(21) {
+	switch r.IntN(23) {
 	case 0, 1:
 		u, k := user(owner), r.key()
 		u.Name = r.owner()
@@ -156,8 +156,28 @@ func (r *random) operation() (string, func(keyserver.Store, keyserver.Event) err
 		return fmt.Sprintf("RecordSign(%s %q, %d, settings %d)", k.UserID, k.Name, k.Generation, version), func(s keyserver.Store, e keyserver.Event) error {
 			return s.RecordSign(ctx, k.UserID, k.Name, k.Generation, version, e)
 		}
+	case 20, 21:
+		return r.knownHostOperation()
 	}
 	return fmt.Sprintf("RevokeToken(%s)", t.ID), func(s keyserver.Store, e keyserver.Event) error { return s.RevokeToken(ctx, t.ID, e) }
+}
+
+// knownHostOperation is a change of known hosts, of few IDs, hosts and keys.
+func (r *random) knownHostOperation() (string, func(keyserver.Store, keyserver.Event) error) {
+	ctx := r.t.Context()
+	host := func() keyserver.KnownHost {
+		h := knownHost(r.name())
+		h.ID, h.Key, h.CreatedAt = keyserver.KnownHostID(fmt.Sprint(r.IntN(12))), []byte(r.name()), r.time()
+		return h
+	}
+	if h := host(); r.IntN(2) == 0 {
+		return fmt.Sprintf("DeleteKnownHost(%s)", h.ID), func(s keyserver.Store, e keyserver.Event) error { return s.DeleteKnownHost(ctx, h.ID, e) }
+	}
+	hosts := []keyserver.KnownHost{host()}
+	for range r.IntN(2) {
+		hosts = append(hosts, host())
+	}
+	return fmt.Sprintf("AddKnownHosts(%+v)", hosts), func(s keyserver.Store, e keyserver.Event) error { return s.AddKnownHosts(ctx, hosts, e) }
 }
 
 // secretChange is a change of secrets whose IDs are of all owners.

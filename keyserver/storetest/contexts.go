@@ -20,6 +20,7 @@ func cancelled(k *kit) {
 	w := k.addWorkspace("alice", "dev")
 	npm := k.addSecrets("alice", "npm")[0]
 	k.report(delivery(w, 1))
+	k.addKnownHosts(knownHost("a"))
 	k.changes("Init", func(e keyserver.Event) error { return k.store.Init(k.ctx, []byte("check"), e) })
 	ctx, cancel := context.WithCancel(k.ctx)
 	cancel()
@@ -49,28 +50,34 @@ func cancelled(k *kit) {
 		"DeleteWorkspace": func(e keyserver.Event) error { return s.DeleteWorkspace(ctx, w.ID, e) },
 		"CreateToken":     func(e keyserver.Event) error { return s.CreateToken(ctx, token("alice", "new"), e) },
 		"RevokeToken":     func(e keyserver.Event) error { return s.RevokeToken(ctx, token("alice", "first").ID, e) },
+		"AddKnownHosts": func(e keyserver.Event) error {
+			return s.AddKnownHosts(ctx, []keyserver.KnownHost{knownHost("b")}, e)
+		},
+		"DeleteKnownHost": func(e keyserver.Event) error { return s.DeleteKnownHost(ctx, knownHost("a").ID, e) },
 		"Record":          func(e keyserver.Event) error { return s.Record(ctx, e) },
 		"Init":            func(e keyserver.Event) error { return s.Init(ctx, []byte("check"), e) },
 	} {
 		k.refuses(what, context.Canceled, change)
 	}
 	for what, read := range map[string]func() error{
-		"User":           func() error { _, err := s.User(ctx, u.ID); return err },
-		"UserNamed":      func() error { _, err := s.UserNamed(ctx, u.Name); return err },
-		"Users":          func() error { _, err := s.Users(ctx, "", 1); return err },
-		"Keys":           func() error { _, err := s.Keys(ctx, u.ID); return err },
-		"Workspace":      func() error { _, err := s.Workspace(ctx, w.ID); return err },
-		"Workspaces":     func() error { _, err := s.Workspaces(ctx, u.ID); return err },
-		"TokenByHash":    func() error { _, err := s.TokenByHash(ctx, token("alice", "first").Hash); return err },
-		"Tokens":         func() error { _, err := s.Tokens(ctx, u.ID, ""); return err },
-		"Revision":       func() error { _, err := s.Revision(ctx, u.ID); return err },
-		"Secrets":        func() error { _, _, err := s.Secrets(ctx, u.ID); return err },
-		"CurrentValues":  func() error { _, _, _, err := s.CurrentValues(ctx, u.ID); return err },
-		"SecretValues":   func() error { _, err := s.SecretValues(ctx, npm.ID); return err },
-		"Deliveries":     func() error { _, err := s.Deliveries(ctx, u.ID); return err },
-		"Events":         func() error { _, err := s.Events(ctx, 0, 1); return err },
-		"LastEvent":      func() error { _, err := s.LastEvent(ctx); return err },
-		"MasterKeyCheck": func() error { _, err := s.MasterKeyCheck(ctx); return err },
+		"User":               func() error { _, err := s.User(ctx, u.ID); return err },
+		"UserNamed":          func() error { _, err := s.UserNamed(ctx, u.Name); return err },
+		"Users":              func() error { _, err := s.Users(ctx, "", 1); return err },
+		"Keys":               func() error { _, err := s.Keys(ctx, u.ID); return err },
+		"Workspace":          func() error { _, err := s.Workspace(ctx, w.ID); return err },
+		"Workspaces":         func() error { _, err := s.Workspaces(ctx, u.ID); return err },
+		"TokenByHash":        func() error { _, err := s.TokenByHash(ctx, token("alice", "first").Hash); return err },
+		"Tokens":             func() error { _, err := s.Tokens(ctx, u.ID, ""); return err },
+		"Revision":           func() error { _, err := s.Revision(ctx, u.ID); return err },
+		"Secrets":            func() error { _, _, err := s.Secrets(ctx, u.ID); return err },
+		"CurrentValues":      func() error { _, _, _, err := s.CurrentValues(ctx, u.ID); return err },
+		"SecretValues":       func() error { _, err := s.SecretValues(ctx, npm.ID); return err },
+		"Deliveries":         func() error { _, err := s.Deliveries(ctx, u.ID); return err },
+		"KnownHosts":         func() error { _, _, err := s.KnownHosts(ctx); return err },
+		"KnownHostsRevision": func() error { _, err := s.KnownHostsRevision(ctx); return err },
+		"Events":             func() error { _, err := s.Events(ctx, 0, 1); return err },
+		"LastEvent":          func() error { _, err := s.LastEvent(ctx); return err },
+		"MasterKeyCheck":     func() error { _, err := s.MasterKeyCheck(ctx); return err },
 	} {
 		k.wantError(what, read(), context.Canceled)
 	}

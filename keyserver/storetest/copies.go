@@ -12,7 +12,7 @@ func givenIsCopied(k *kit) {
 	u, first, check := user("alice"), key("alice", api.DefaultKey, 1), []byte("check")
 	second, other := key("alice", api.DefaultKey, 2), key("alice", "other", 1)
 	w, x, change := workspace("alice", "dev"), workspace("alice", "x"), creation(secret("alice", "a"), secret("alice", "b"))
-	d := delivery(w, 1)
+	d, hosts := delivery(w, 1), []keyserver.KnownHost{knownHost("a"), knownHost("b")}
 	steps := []func(keyserver.Event) error{
 		func(e keyserver.Event) error {
 			return k.store.CreateUser(k.ctx, u, first, token("alice", "first"), e)
@@ -29,6 +29,7 @@ func givenIsCopied(k *kit) {
 		func(e keyserver.Event) error { return k.store.UpdateWorkspace(k.ctx, x, e) },
 		func(e keyserver.Event) error { return k.store.ReportDelivery(k.ctx, d, e) },
 		func(e keyserver.Event) error { return k.changing("alice", change)(e) },
+		func(e keyserver.Event) error { return k.store.AddKnownHosts(k.ctx, hosts, e) },
 	}
 	for _, step := range steps {
 		k.changes("step", step)
@@ -42,6 +43,8 @@ func givenIsCopied(k *kit) {
 	clear(x.Labels)
 	clear(x.Requirements)
 	clear(d.Items)
+	clear(hosts[0].Key)
+	clear(hosts)
 	clear(change.Put[0].Labels)
 	clear(change.Put[0].Workspaces)
 	clear(change.Put)
@@ -58,6 +61,7 @@ func returnedIsCopied(k *kit) {
 	w := k.addWorkspace("alice", "dev")
 	npm := k.addSecrets("alice", "npm", "other")[0]
 	k.report(delivery(w, 1))
+	k.addKnownHosts(knownHost("a"), knownHost("b"))
 	before := k.dump()
 	clear(must(k.store.User(k.ctx, "user-alice"))(k.T, "User").DataKey)
 	clear(must(k.store.UserNamed(k.ctx, "alice"))(k.T, "UserNamed").DataKey)
@@ -87,6 +91,9 @@ func returnedIsCopied(k *kit) {
 	reports := k.deliveries("alice")
 	clear(reports[0].Items)
 	clear(reports)
+	hosts, _ := k.knownHosts()
+	clear(hosts[0].Key)
+	clear(hosts)
 	if after := k.dump(); after != before {
 		k.Fatalf("the caller changed what it was given, and the store changed; before:\n%s\nafter:\n%s", before, after)
 	}

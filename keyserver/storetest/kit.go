@@ -177,6 +177,11 @@ func dump(t *testing.T, s keyserver.Store) string {
 		}
 		dumpSecrets(t, s, u.ID, line)
 	}
+	hosts, revision, err := s.KnownHosts(ctx)
+	line("revision %d of the known hosts", must(revision, err)(t, "KnownHosts"))
+	for _, h := range hosts {
+		line("  known host %+v", h)
+	}
 	for _, e := range must(s.Events(ctx, 0, 1<<30))(t, "Events") {
 		line("event %+v", e)
 	}

@@ -25,6 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) keyserver.Store) {
 		{"values of secrets", secretValueTests},
 		{"revisions", revisionTests},
 		{"deliveries", deliveryTests},
+		{"known hosts", knownHostTests},
 		{"audit", auditTests},
 		{"settings", settingTests},
 		{"values", valueTests},
