@@ -32,6 +32,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && calledAsSSH(args[0]) {
 		return p.jump(args[1:])
 	}
+	if len(args) > 0 && calledAsKeygen(args[0]) {
+		return p.keygen(args[1:])
+	}
 	if err := p.dispatch(context.Background(), args); err != nil {
 		return p.fail(err)
 	}
@@ -84,6 +87,8 @@ func (p *program) commands() *cli.Command {
 			p.envCommand(),
 			p.exportCommand(),
 			gitsshCommand(),
+			p.gitConfigCommand(),
+			p.allowedSignersCommand(),
 			p.userCommand(),
 			p.auditCommand(),
 			p.scanCommand(),
