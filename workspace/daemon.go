@@ -31,6 +31,10 @@ type Config struct {
 	Log      *slog.Logger  // nil: no log
 	Ready    func(agentSocket string)
 
+	// Confine, if not nil, gives up what the daemon does not need once its sockets
+	// are open, and returns what then holds, for the status in Process's place.
+	Confine func() harden.Report
+
 	NoSecrets     bool          // take no user secrets
 	Home          string        // what "~" stands for in the path of a secret's file; "": there is none
 	StateDir      string        // of the journal of files; "": the runtime directory
@@ -94,6 +98,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeSecrets()
+	if d.config.Confine != nil {
+		d.config.Process = d.config.Confine()
+	}
 	if err := d.begin(ctx); err != nil {
 		return err
 	}

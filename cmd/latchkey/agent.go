@@ -57,6 +57,7 @@ $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
 			&cli.BoolFlag{Name: "no-secrets", Usage: "take no user secrets: neither variables nor files"},
 			&cli.BoolFlag{Name: "files-in-memory", Usage: "keep the files of secrets in memory (tmpfs), with links to where they are wanted"},
 			durationFlag("secret-cache", "start without the server with secrets that are at most `DURATION` old, such as 24h; else with none"),
+			&cli.BoolFlag{Name: "no-sandbox", Usage: "keep what the daemon gives up once it runs: to start programs, to look into others (seccomp, Landlock)"},
 			&cli.GenericFlag{Name: "log", Value: &choice[logForm]{value: logText, choices: []logForm{logText, logJSON}}, Usage: "write the log to stderr as `FORM`: text or json"},
 		},
 		Action: func(c *cli.Context) error { return explainWorkspace(p.agent(c)) },
@@ -93,12 +94,10 @@ func (p *program) agent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, gap := range report.Gaps {
-		log.Warn("not protected", "gap", gap)
-	}
 	d := workspace.NewDaemon(workspace.Config{
 		Dir: dir, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
+		Confine:   func() harden.Report { return confineAgent(c, report, dir, log) },
 		NoSecrets: c.Bool("no-secrets"), FilesInMemory: c.Bool("files-in-memory"),
 		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
 		Home: workspace.HomeDir(os.Getenv), StateDir: workspace.StateDir(os.Getenv),
@@ -107,6 +106,25 @@ func (p *program) agent(c *cli.Context) error {
 	ctx, stop := onSignals(c.Context, d.Forget)
 	defer stop()
 	return d.Run(ctx)
+}
+
+// confineAgent gives up what the daemon does not need. It starts no programs: one
+// that did would hand all of this down, see [harden.Confinement]. Files of
+// secrets may be anywhere, so only without secrets can it give up writing.
+func confineAgent(c *cli.Context, report harden.Report, dir string, log *slog.Logger) harden.Report {
+	keep := harden.Confinement{Dials: true}
+	if c.Bool("no-secrets") {
+		keep.Reads, keep.Writes = []string{"/"}, []string{dir, os.DevNull}
+	}
+	if c.Bool("no-sandbox") {
+		report = harden.Unconfined(report, "--no-sandbox")
+	} else {
+		report = harden.Confine(report, keep)
+	}
+	for _, gap := range report.Gaps {
+		log.Warn("not protected", "gap", gap)
+	}
+	return report
 }
 
 func (p *program) logger(form logForm) *slog.Logger {

@@ -46,6 +46,7 @@ ends at once.`,
 			&cli.StringFlag{Name: "key-algorithm", Value: string(api.Ed25519), Usage: "make `ALGORITHM` keys unless asked otherwise: ed25519, ecdsa-p256 or rsa4096; else ed25519"},
 			&cli.StringFlag{Name: "log", Value: "text", Usage: "log in `FORMAT`: text or json; else text"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each request"},
+			&cli.BoolFlag{Name: "no-sandbox", Usage: "keep what the server gives up once it listens: files elsewhere, other programs (seccomp, Landlock)"},
 			&cli.BoolFlag{Name: "dev", Usage: "for trying things: keep everything in memory only, sealed under a key that is thrown away"},
 		}, limitFlags()...),
 		Action: p.serve,
@@ -61,7 +62,7 @@ func (p *program) serve(c *cli.Context) (err error) {
 	slog.SetDefault(log) // and so the log of packages that have their own way
 	// Whoever reads the log or our output may go: the server stays.
 	signal.Ignore(syscall.SIGPIPE)
-	gaps := harden.Process().Gaps // before there is a key in memory
+	report := harden.Process() // before there is a key in memory
 	proxies, err := trustedProxies(c.StringSlice("trusted-proxy"))
 	if err != nil {
 		return err
@@ -84,10 +85,6 @@ func (p *program) serve(c *cli.Context) (err error) {
 	if err := listener.resolve(); err != nil {
 		return err
 	}
-	for _, gap := range gaps {
-		log.Warn("not hardened", "gap", gap)
-	}
-
 	config := keyserver.Config{
 		KeyAlgorithm: algorithm, TrustedProxies: proxies, Log: log,
 		Limits: limits, ReservedEnv: c.StringSlice("reserve-env"),
@@ -105,16 +102,18 @@ func (p *program) serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return p.serveOn(c.Context, server, listener, place, log)
+	return p.serveOn(c.Context, server, listener, place, log, func() { confine(c, report, place, log) })
 }
 
-// serveOn listens, tells how to log in, and serves.
-func (p *program) serveOn(ctx context.Context, server *keyserver.Server, on listener, at *place, log *slog.Logger) error {
+// serveOn listens, gives up what is not needed from then on, tells how to log in,
+// and serves.
+func (p *program) serveOn(ctx context.Context, server *keyserver.Server, on listener, at *place, log *slog.Logger, confine func()) error {
 	l, err := on.listen()
 	if err != nil {
 		return err
 	}
 	defer l.Close()
+	confine()
 	self := serving{PID: os.Getpid(), URL: on.baseURL(l.Addr()), CA: on.selfSigned()}
 	if at.lock != nil {
 		if err := self.announce(at.lock); err != nil {
