@@ -25,6 +25,7 @@ type Config struct {
 	Dir      string        // the runtime directory, made if there is none
 	Client   *api.Client   // speaks for the workspace
 	Idle     time.Duration // how long a private key is kept after its last use; 0: not at all
+	Sockets  Sockets       // opened for it, if any
 	Upstream string        // the socket of the user's own agent, if any: its keys come after ours
 	Process  harden.Report // what holds of this process, for the status
 	Version  string        // of this program, for the status
@@ -75,18 +76,18 @@ func (d *Daemon) Forget() { d.agent.Forget() }
 // Run serves until ctx ends. It fails if another daemon lives, if the directory
 // cannot be trusted, and if the server refuses the token; a server that is away
 // is no failure, for a workspace must start without it. On return all private
-// keys are wiped, the files of secrets are removed, and the sockets are gone. Run
+// keys are wiped, the files of secrets are removed, and its own sockets are gone. Run
 // may be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	if err := MakeRuntimeDir(d.config.Dir); err != nil {
 		return err
 	}
-	agent, err := sshagent.Listen(AgentSocket(d.config.Dir))
+	agent, err := listen(d.config.Sockets.Agent, AgentSocket(d.config.Dir))
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	control, err := sshagent.Listen(ControlSocket(d.config.Dir))
+	control, err := listen(d.config.Sockets.Control, ControlSocket(d.config.Dir))
 	if err != nil {
 		return err
 	}

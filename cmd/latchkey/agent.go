@@ -48,7 +48,8 @@ from the systemd credential latchkey-token, else from LATCHKEY_TOKEN, out of whi
 daemon takes it: /proc/PID/environ does not show it. The server's address and certificate
 come from --url and --ca-file, else from the credentials latchkey-url and latchkey-ca, else
 from LATCHKEY_URL and LATCHKEY_CA_FILE. The sockets are in LATCHKEY_RUNTIME_DIR, else in
-$XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
+$XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID. It takes sockets there from systemd
+(socket activation).`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "url", Usage: "the key server's `URL`"},
 			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},
@@ -82,6 +83,11 @@ func (p *program) agent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	sockets, err := workspace.ActivatedSockets(dir)
+	if err != nil {
+		return err
+	}
+	notify := takeNotifier(log)
 	credentials, err := workspace.LoadCredentials(workspace.CredentialsConfig{
 		URL: c.String("url"), TokenFile: c.Path("token-file"), CAFile: c.Path("ca-file"),
 		Token: token, Getenv: os.Getenv,
@@ -95,16 +101,21 @@ func (p *program) agent(c *cli.Context) error {
 		return err
 	}
 	d := workspace.NewDaemon(workspace.Config{
-		Dir: dir, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
+		Dir: dir, Sockets: sockets, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
 		Confine:   func() harden.Report { return confineAgent(c, report, dir, log) },
 		NoSecrets: c.Bool("no-secrets"), FilesInMemory: c.Bool("files-in-memory"),
 		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
 		Home: workspace.HomeDir(os.Getenv), StateDir: workspace.StateDir(os.Getenv),
-		Ready: func(socket string) { log.Info("ready", "socket", socket, "token", credentials.From) },
+		Ready: func(socket string) {
+			log.Info("ready", "socket", socket, "token", credentials.From)
+			notify("READY=1")
+		},
 	})
 	ctx, stop := onSignals(c.Context, d.Forget)
 	defer stop()
+	stopping := context.AfterFunc(ctx, func() { notify("STOPPING=1") })
+	defer stopping()
 	return d.Run(ctx)
 }
 
