@@ -27,8 +27,8 @@ vet:
 race:
 	go test -race -shuffle=on -timeout=30m ./...
 
-erase: # the packages that hold keys, built as they are shipped
-	$(SHIPPED) go test -shuffle=on ./internal/harden ./workspace
+erase: # the packages that hold keys, built as they are shipped: they erase, and are confined by Landlock
+	$(SHIPPED) go test -shuffle=on ./internal/harden ./workspace ./cmd/latchkeyd
 
 bench: build # speed, as ratios of two things measured side by side
 	$(SHIPPED) go test -run='^$$' -bench=. -benchtime=1s ./sshagent ./sqlstore ./keyserver ./test

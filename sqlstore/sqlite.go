@@ -110,6 +110,9 @@ func openPool(path string, pragmas ...string) (*sql.DB, error) {
 		"busy_timeout(10000)",
 		// macOS: fsync alone does not reach the disk. No effect elsewhere.
 		"fullfsync(1)", "checkpoint_fullfsync(1)",
+		// Not in /tmp: what is stored stays in its directory, and a server may write
+		// to no other.
+		"temp_store(MEMORY)",
 	}}
 	q["_pragma"] = append(q["_pragma"], pragmas...)
 	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}

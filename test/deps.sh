@@ -16,6 +16,7 @@ want openssh-client ssh ssh-agent ssh-add ssh-keygen
 want openssh-server sshd
 want gcc gcc # go test -race
 want strace strace
+want systemd systemd-analyze
 want git-lfs git-lfs
 want putty-tools plink puttygen
 want openssl openssl

@@ -78,6 +78,8 @@ var debianPackages = map[string]string{
 	"ssh-keygen": "openssh-client",
 	"sshd":       "openssh-server",
 	"strace":     "strace",
+
+	"systemd-analyze": "systemd",
 }
 
 // need returns the path of a program that is not ours. Without it the test is

@@ -25,6 +25,7 @@ type Config struct {
 	Dir      string        // the runtime directory, made if there is none
 	Client   *api.Client   // speaks for the workspace
 	Idle     time.Duration // how long a private key is kept after its last use; 0: not at all
+	Sockets  Sockets       // opened for it, if any
 	Upstream string        // the socket of the user's own agent, if any: its keys come after ours
 	NoAdd    bool          // clients may not add keys of their own to the agent
 	Askpass  string        // the program that asks whether a key may be used; "": such keys are refused
@@ -32,6 +33,10 @@ type Config struct {
 	Version  string        // of this program, for the status
 	Log      *slog.Logger  // nil: no log
 	Ready    func(agentSocket string)
+
+	// Confine, if not nil, gives up what the daemon does not need once its sockets
+	// are open, and returns what then holds, for the status in Process's place.
+	Confine func() harden.Report
 
 	NoSecrets     bool          // take no user secrets
 	Home          string        // what "~" stands for in the path of a secret's file; "": there is none
@@ -79,18 +84,18 @@ func (d *Daemon) Forget() { d.agent.Forget() }
 // Run serves until ctx ends. It fails if another daemon lives, if the directory
 // cannot be trusted, and if the server refuses the token; a server that is away
 // is no failure, for a workspace must start without it. On return all private
-// keys are wiped, the files of secrets are removed, and the sockets are gone. Run
+// keys are wiped, the files of secrets are removed, and its own sockets are gone. Run
 // may be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	if err := MakeRuntimeDir(d.config.Dir); err != nil {
 		return err
 	}
-	agent, err := sshagent.Listen(AgentSocket(d.config.Dir))
+	agent, err := listen(d.config.Sockets.Agent, AgentSocket(d.config.Dir))
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	control, err := sshagent.Listen(ControlSocket(d.config.Dir))
+	control, err := listen(d.config.Sockets.Control, ControlSocket(d.config.Dir))
 	if err != nil {
 		return err
 	}
@@ -102,6 +107,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeSecrets()
+	if d.config.Confine != nil {
+		d.config.Process = d.config.Confine()
+	}
 	if err := d.begin(ctx); err != nil {
 		return err
 	}

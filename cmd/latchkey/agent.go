@@ -50,7 +50,8 @@ from the systemd credential latchkey-token, else from LATCHKEY_TOKEN, out of whi
 daemon takes it: /proc/PID/environ does not show it. The server's address and certificate
 come from --url and --ca-file, else from the credentials latchkey-url and latchkey-ca, else
 from LATCHKEY_URL and LATCHKEY_CA_FILE. The sockets are in LATCHKEY_RUNTIME_DIR, else in
-$XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
+$XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID. It takes sockets there from systemd
+(socket activation).`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "url", Usage: "the key server's `URL`"},
 			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},
@@ -60,6 +61,7 @@ $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
 			&cli.BoolFlag{Name: "no-secrets", Usage: "take no user secrets: neither variables nor files"},
 			&cli.BoolFlag{Name: "files-in-memory", Usage: "keep the files of secrets in memory (tmpfs), with links to where they are wanted"},
 			durationFlag("secret-cache", "start without the server with secrets that are at most `DURATION` old, such as 24h; else with none"),
+			&cli.BoolFlag{Name: "no-sandbox", Usage: "keep what the daemon gives up once it runs: to start programs, to look into others (seccomp, Landlock)"},
 			&cli.GenericFlag{Name: "log", Value: &choice[logForm]{value: logText, choices: []logForm{logText, logJSON}}, Usage: "write the log to stderr as `FORM`: text or json"},
 		},
 		Action: func(c *cli.Context) error { return explainWorkspace(p.agent(c)) },
@@ -84,6 +86,11 @@ func (p *program) agent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	sockets, err := workspace.ActivatedSockets(dir)
+	if err != nil {
+		return err
+	}
+	notify := takeNotifier(log)
 	credentials, err := workspace.LoadCredentials(workspace.CredentialsConfig{
 		URL: c.String("url"), TokenFile: c.Path("token-file"), CAFile: c.Path("ca-file"),
 		Token: token, Getenv: os.Getenv,
@@ -96,21 +103,43 @@ func (p *program) agent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, gap := range report.Gaps {
-		log.Warn("not protected", "gap", gap)
-	}
 	d := workspace.NewDaemon(workspace.Config{
-		Dir: dir, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
+		Dir: dir, Sockets: sockets, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
 		NoAdd: c.Bool("no-add"), Askpass: os.Getenv("SSH_ASKPASS"),
+		Confine:   func() harden.Report { return confineAgent(c, report, dir, log) },
 		NoSecrets: c.Bool("no-secrets"), FilesInMemory: c.Bool("files-in-memory"),
 		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
 		Home: workspace.HomeDir(os.Getenv), StateDir: workspace.StateDir(os.Getenv),
-		Ready: func(socket string) { log.Info("ready", "socket", socket, "token", credentials.From) },
+		Ready: func(socket string) {
+			log.Info("ready", "socket", socket, "token", credentials.From)
+			notify("READY=1")
+		},
 	})
 	ctx, stop := onSignals(c.Context, d.Forget)
 	defer stop()
+	stopping := context.AfterFunc(ctx, func() { notify("STOPPING=1") })
+	defer stopping()
 	return d.Run(ctx)
+}
+
+// confineAgent gives up what the daemon does not need. It starts no programs but
+// SSH_ASKPASS, to which it hands all of this down, see [harden.Confinement]. Files of
+// secrets may be anywhere, so only without secrets can it give up writing.
+func confineAgent(c *cli.Context, report harden.Report, dir string, log *slog.Logger) harden.Report {
+	keep := harden.Confinement{Dials: true, Programs: os.Getenv("SSH_ASKPASS") != ""}
+	if c.Bool("no-secrets") {
+		keep.Reads, keep.Writes = []string{"/"}, []string{dir, os.DevNull}
+	}
+	if c.Bool("no-sandbox") {
+		report = harden.Unconfined(report, "--no-sandbox")
+	} else {
+		report = harden.Confine(report, keep)
+	}
+	for _, gap := range report.Gaps {
+		log.Warn("not protected", "gap", gap)
+	}
+	return report
 }
 
 func (p *program) logger(form logForm) *slog.Logger {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -79,14 +80,16 @@ func oneLine(err error) string {
 // findSSH finds the ssh to run: LATCHKEY_SSH, else the first in PATH that is not
 // this program, which may be there by that name.
 func findSSH() (string, error) {
-	const hint = "install OpenSSH's client, or name one with LATCHKEY_SSH"
-	name := os.Getenv("LATCHKEY_SSH")
-	if name == "" {
-		name = "ssh"
-	}
+	return findOther("ssh", os.Getenv("LATCHKEY_SSH"), "install OpenSSH's client, or name one with LATCHKEY_SSH")
+}
+
+// findOther finds a program for which this one may be called: by the name that
+// the user chose, if any, else the first in PATH that is not this program.
+func findOther(what, chosen, hint string) (string, error) {
+	name := cmp.Or(chosen, what)
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", withHint(fmt.Errorf("finding ssh: %w", err), hint)
+		return "", withHint(fmt.Errorf("finding %s: %w", what, err), hint)
 	}
 	if !isSelf(path) {
 		return path, nil
@@ -96,7 +99,7 @@ func findSSH() (string, error) {
 			return path, nil
 		}
 	}
-	return "", withHint(fmt.Errorf("finding ssh: %s is latchkey itself, and there is no other in PATH", path), hint)
+	return "", withHint(fmt.Errorf("finding %s: %s is latchkey itself, and there is no other in PATH", what, path), hint)
 }
 
 func isSelf(path string) bool {

@@ -36,6 +36,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && calledAsSSH(args[0]) {
 		return p.jump(args[1:])
 	}
+	if len(args) > 0 && calledAsKeygen(args[0]) {
+		return p.keygen(args[1:])
+	}
 	if err := p.dispatch(context.Background(), args); err != nil {
 		return p.fail(err)
 	}
@@ -89,6 +92,8 @@ func (p *program) commands() *cli.Command {
 			p.exportCommand(),
 			gitsshCommand(),
 			knownHostsCommand(),
+			p.gitConfigCommand(),
+			p.allowedSignersCommand(),
 			p.userCommand(),
 			p.knownHostCommand(),
 			p.auditCommand(),

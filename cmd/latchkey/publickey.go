@@ -27,6 +27,7 @@ the workspace token, will do.
 
   latchkey publickey >> ~/.ssh/authorized_keys`,
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "signing", Usage: "print the key that the workspace daemon signs with, as git wants it of gpg.ssh.defaultKeyCommand"},
 			&cli.BoolFlag{Name: "fingerprint", Usage: "print the fingerprint, as ssh-keygen -l does"},
 			jsonFlag(),
 		},
@@ -35,6 +36,9 @@ the workspace token, will do.
 }
 
 func (p *program) publicKey(c *cli.Context) error {
+	if c.Bool("signing") {
+		return p.signingKey(c)
+	}
 	k, err := p.findPublicKey(c.Context, c.Args().First())
 	switch {
 	case err != nil:

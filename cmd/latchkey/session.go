@@ -39,6 +39,15 @@ var errNoLogin = errors.New("not logged in")
 
 // loginPath is $XDG_CONFIG_HOME/latchkey/login.json.
 func loginPath() (string, error) {
+	dir, err := configDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "login.json"), nil
+}
+
+// configDir is $XDG_CONFIG_HOME/latchkey. It makes nothing.
+func configDir() (string, error) {
 	dir := os.Getenv("XDG_CONFIG_HOME")
 	if !filepath.IsAbs(dir) { // the XDG specification: others are to be ignored
 		home, err := os.UserHomeDir()
@@ -47,7 +56,7 @@ func loginPath() (string, error) {
 		}
 		dir = filepath.Join(home, ".config")
 	}
-	return filepath.Join(dir, "latchkey", "login.json"), nil
+	return filepath.Join(dir, "latchkey"), nil
 }
 
 // savedLogin reads what login has kept: errNoLogin if there is nothing.

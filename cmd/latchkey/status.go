@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/latchkey/latchkey/internal/harden"
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/workspace"
 )
@@ -179,11 +180,26 @@ func (r statusReport) daemonRows() [][]string {
 		rows = append(rows, []string{"  not signed", fmt.Sprintf("%s, with %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})
 	}
 	rows = append(rows, secretRows(d.Secrets, time.Now())...)
-	rows = append(rows, []string{"  memory", d.Process.Memory})
+	rows = append(rows, []string{"  memory", d.Process.Memory}, []string{"  confined", confinedBy(d.Process)})
 	for _, gap := range d.Process.Gaps {
 		rows = append(rows, []string{"  unprotected", gap})
 	}
 	return rows
+}
+
+// confinedBy lists what confines the daemon.
+func confinedBy(r harden.Report) string {
+	var by []string
+	if r.NoNewPrivs {
+		by = append(by, "no new privileges")
+	}
+	if r.SystemCalls {
+		by = append(by, "seccomp")
+	}
+	if r.Landlock > 0 {
+		by = append(by, fmt.Sprintf("Landlock %d", r.Landlock))
+	}
+	return strings.Join(by, ", ")
 }
 
 // used says whether programs that are started here will find the socket.

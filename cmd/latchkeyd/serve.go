@@ -47,6 +47,7 @@ ends at once.`,
 			&cli.StringFlag{Name: "key-mode", Value: string(api.FetchMode), Usage: "let private keys serve in `MODE`: fetch, or sign, where no private key leaves the server, which signs for workspaces; else fetch"},
 			&cli.StringFlag{Name: "log", Value: "text", Usage: "log in `FORMAT`: text or json; else text"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each request"},
+			&cli.BoolFlag{Name: "no-sandbox", Usage: "keep what the server gives up once it listens: files elsewhere, other programs (seccomp, Landlock)"},
 			&cli.BoolFlag{Name: "dev", Usage: "for trying things: keep everything in memory only, sealed under a key that is thrown away"},
 		}, limitFlags()...),
 		Action: p.serve,
@@ -62,7 +63,7 @@ func (p *program) serve(c *cli.Context) (err error) {
 	slog.SetDefault(log) // and so the log of packages that have their own way
 	// Whoever reads the log or our output may go: the server stays.
 	signal.Ignore(syscall.SIGPIPE)
-	gaps := harden.Process().Gaps // before there is a key in memory
+	report := harden.Process() // before there is a key in memory
 	proxies, err := trustedProxies(c.StringSlice("trusted-proxy"))
 	if err != nil {
 		return err
@@ -85,10 +86,6 @@ func (p *program) serve(c *cli.Context) (err error) {
 	if err := listener.resolve(); err != nil {
 		return err
 	}
-	for _, gap := range gaps {
-		log.Warn("not hardened", "gap", gap)
-	}
-
 	config := keyserver.Config{
 		KeyAlgorithm: algorithm, KeyMode: mode, TrustedProxies: proxies, Log: log,
 		Limits: limits, ReservedEnv: c.StringSlice("reserve-env"),
@@ -106,16 +103,18 @@ func (p *program) serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return p.serveOn(c.Context, server, listener, place, log)
+	return p.serveOn(c.Context, server, listener, place, log, func() { confine(c, report, place, log) })
 }
 
-// serveOn listens, tells how to log in, and serves.
-func (p *program) serveOn(ctx context.Context, server *keyserver.Server, on listener, at *place, log *slog.Logger) error {
+// serveOn listens, gives up what is not needed from then on, tells how to log in,
+// and serves.
+func (p *program) serveOn(ctx context.Context, server *keyserver.Server, on listener, at *place, log *slog.Logger, confine func()) error {
 	l, err := on.listen()
 	if err != nil {
 		return err
 	}
 	defer l.Close()
+	confine()
 	self := serving{PID: os.Getpid(), URL: on.baseURL(l.Addr()), CA: on.selfSigned()}
 	if at.lock != nil {
 		if err := self.announce(at.lock); err != nil {

@@ -15,6 +15,11 @@ type Report struct {
 	Erases   bool     `json:"erases"`    // does Do erase what f leaves behind?
 	Memory   string   `json:"memory"`    // where a Buffer lies: "memfd_secret", "mlock" or "unlocked"
 	Gaps     []string `json:"gaps"`      // what could not be had, and what it would take, a sentence each
+
+	Confined    bool `json:"confined"`     // does all of the following hold, as far as it was asked for?
+	NoNewPrivs  bool `json:"no_new_privs"` // PR_SET_NO_NEW_PRIVS, of all threads
+	SystemCalls bool `json:"system_calls"` // are system calls that it never needs refused? (seccomp)
+	Landlock    int  `json:"landlock"`     // the version of Landlock that restricts it, 0 if none does
 }
 
 // Process hardens this process and reads back what holds. Call it before any

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -19,6 +20,12 @@ var roles = map[string]func() any{
 		limitLockedMemory(0)
 		return Process()
 	},
+	"confined": func() any { return tryEverything(Confinement{Dials: true}) },
+	"confined to a directory": func() any {
+		dir := os.Getenv(directoryVariable)
+		return tryEverything(Confinement{Writes: []string{filepath.Join(dir, "in")}, Reads: []string{"/"}})
+	},
+	"confined with programs": func() any { return tryEverything(Confinement{Programs: true, Dials: true}) },
 	"dropped secret": func() any {
 		Do(func() { useSecret(8) })
 		Collect()
