@@ -32,6 +32,7 @@ type sessionBind struct {
 // none takes the client for a local one.
 func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	err := s.addBind(body)
+	s.leaveLoops()
 	s.whileConnected(ctx, func(ctx context.Context) {
 		for _, u := range s.upstreams {
 			s.passBind(ctx, u, request)

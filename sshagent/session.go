@@ -39,11 +39,7 @@ type offer struct {
 }
 
 func newSession(s *Server, conn net.Conn, log *slog.Logger) *session {
-	sess := &session{server: s, conn: conn, in: newFrameReader(conn), log: log}
-	for _, u := range s.Upstreams {
-		sess.upstreams = append(sess.upstreams, &upstreamLink{Upstream: u})
-	}
-	return sess
+	return &session{server: s, conn: conn, in: newFrameReader(conn), log: log, upstreams: s.upstreamLinks()}
 }
 
 func (s *session) close() {

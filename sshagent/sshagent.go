@@ -80,7 +80,7 @@ const (
 // keys sign with SHA-2 only.
 type Server struct {
 	Source    Source         // may be nil
-	Upstreams []Upstream     // asked in this order, after Source; a key that is listed already is left out
+	Upstreams []Upstream     // asked in this order, after Source; a key that is listed already is left out; see also Attach
 	Idle      time.Duration  // how long to keep a private key after its last use; 0: forget it at once
 	Log       *slog.Logger   // nil: no log
 	Observe   func(Activity) // if not nil, called before the client is answered; concurrently
