@@ -17,13 +17,15 @@ const module = "github.com/latchkey/latchkey"
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
 	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask", "internal/scan"},
-	"workspace":            {"workspace/secretfile", "sshagent", "keyserver/api", "internal/harden", "internal/mask"},
+	"workspace":            {"workspace/secretfile", "workspace/sshd", "sshagent", "keyserver/api", "internal/harden", "internal/mask"},
 	"workspace/secretfile": {"keyserver/api"},
-	"memstore":             {"keyserver", "keyserver/api"},
-	"sqlstore":             {"keyserver", "keyserver/api"},
-	"keyserver/storetest":  {"keyserver", "keyserver/api"},
-	"keyserver":            {"keyserver/api", "keyserver/importfile"},
-	"keyserver/api":        {},
+	// It knows no server and no agent of ours: who may log in, and where agents go, it is told.
+	"workspace/sshd":      {},
+	"memstore":            {"keyserver", "keyserver/api"},
+	"sqlstore":            {"keyserver", "keyserver/api"},
+	"keyserver/storetest": {"keyserver", "keyserver/api"},
+	"keyserver":           {"keyserver/api", "keyserver/importfile"},
+	"keyserver/api":       {},
 	// A leaf: the CLI and the server read the same files, by the same rules.
 	"keyserver/importfile": {},
 
@@ -67,7 +69,9 @@ var onlyIn = []struct {
 	{"github.com/pressly/goose/", []string{"sqlstore"}},
 	{"github.com/tink-crypto/", []string{"keyserver"}},
 	{"go.yaml.in/yaml/", []string{"keyserver/importfile"}},
-	{"github.com/gliderlabs/ssh", []string{"test/forge"}},
+	{"github.com/gliderlabs/ssh", []string{"workspace/sshd", "test/forge"}},
+	{"github.com/creack/pty", []string{"workspace/sshd", "cmd/latchkey"}},
+	{"github.com/pkg/sftp", []string{"cmd/latchkey"}},
 }
 
 // A listedPackage is what "go list -json" says of a package.
