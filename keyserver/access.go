@@ -85,7 +85,7 @@ func (c *call) path(name string) string { return c.http.PathValue(name) }
 // asked is the target of a call that was refused before its record was found.
 func (c *call) asked() string {
 	var parts []string
-	for _, wildcard := range []string{"user", "key", "secret", "workspace", "token"} {
+	for _, wildcard := range []string{"user", "key", "loginkey", "secret", "workspace", "token"} {
 		v := c.path(wildcard)
 		if wildcard == "user" && c.names(v) {
 			v = c.user.Name

@@ -54,7 +54,7 @@ type Server struct {
 	handler     http.Handler
 	failures    *failures
 	heavy       chan struct{} // holds one element for each computation of seconds
-	writers     *userLocks    // of secrets
+	writers     *userLocks    // of secrets and login keys
 	hub         *hub
 }
 

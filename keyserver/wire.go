@@ -29,6 +29,7 @@ func wireWorkspace(w Workspace) api.Workspace {
 	return api.Workspace{
 		ID: string(w.ID), UserID: string(w.UserID), Name: w.Name, CreatedAt: w.CreatedAt,
 		Labels: listed(w.Labels), RefuseSecrets: w.RefuseSecrets, Requirements: listed(w.Requirements),
+		HostKey: bareLine(w.HostKey),
 	}
 }
 

@@ -24,7 +24,9 @@ type Store struct {
 	secrets    map[keyserver.UserID][]keyserver.Secret        // in the order of Secrets
 	values     map[keyserver.SecretID][]keyserver.SecretValue // in the order of SecretValues
 	deliveries map[keyserver.WorkspaceID]keyserver.Delivery
-	events     []keyserver.Event // Seq is the index plus 1
+	loginKeys  map[keyserver.UserID][]keyserver.LoginKey // in the order of LoginKeys
+	hostKeys   map[keyserver.WorkspaceID][]byte          // sealed
+	events     []keyserver.Event                         // Seq is the index plus 1
 }
 
 var _ keyserver.Store = (*Store)(nil)
@@ -40,6 +42,8 @@ func New() *Store {
 		secrets:    map[keyserver.UserID][]keyserver.Secret{},
 		values:     map[keyserver.SecretID][]keyserver.SecretValue{},
 		deliveries: map[keyserver.WorkspaceID]keyserver.Delivery{},
+		loginKeys:  map[keyserver.UserID][]keyserver.LoginKey{},
+		hostKeys:   map[keyserver.WorkspaceID][]byte{},
 	}
 }
 

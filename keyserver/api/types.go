@@ -114,6 +114,8 @@ type Workspace struct {
 	Labels        []string      `json:"labels"`         // by which secrets can be limited to it
 	RefuseSecrets bool          `json:"refuse_secrets"` // it is given no user secrets
 	Requirements  []Requirement `json:"requirements"`   // the secrets it needs
+
+	HostKey string `json:"host_key,omitempty"` // of its SSH server, as in HostKey; "" until somebody asks for one
 }
 
 // CreateWorkspaceRequest makes a workspace and its first token.

@@ -43,6 +43,11 @@ func cancelled(k *kit) {
 		"ChangeSecrets": func(e keyserver.Event) error {
 			return s.ChangeSecrets(ctx, u.ID, k.revision("alice"), creation(secret("alice", "new")), e)
 		},
+		"CreateLoginKey": func(e keyserver.Event) error { return s.CreateLoginKey(ctx, loginKey("alice", "new"), e) },
+		"DeleteLoginKey": func(e keyserver.Event) error { return s.DeleteLoginKey(ctx, u.ID, "new", e) },
+		"CreateHostKey": func(e keyserver.Event) error {
+			return s.CreateHostKey(ctx, w.ID, []byte("public"), []byte("sealed"), e)
+		},
 		"ReportDelivery":  func(e keyserver.Event) error { return s.ReportDelivery(ctx, delivery(w, 2), e) },
 		"DeleteWorkspace": func(e keyserver.Event) error { return s.DeleteWorkspace(ctx, w.ID, e) },
 		"CreateToken":     func(e keyserver.Event) error { return s.CreateToken(ctx, token("alice", "new"), e) },
@@ -61,6 +66,8 @@ func cancelled(k *kit) {
 		"Workspaces":     func() error { _, err := s.Workspaces(ctx, u.ID); return err },
 		"TokenByHash":    func() error { _, err := s.TokenByHash(ctx, token("alice", "first").Hash); return err },
 		"Tokens":         func() error { _, err := s.Tokens(ctx, u.ID, ""); return err },
+		"LoginKeys":      func() error { _, err := s.LoginKeys(ctx, u.ID); return err },
+		"SealedHostKey":  func() error { _, err := s.SealedHostKey(ctx, w.ID); return err },
 		"Revision":       func() error { _, err := s.Revision(ctx, u.ID); return err },
 		"Secrets":        func() error { _, _, err := s.Secrets(ctx, u.ID); return err },
 		"CurrentValues":  func() error { _, _, _, err := s.CurrentValues(ctx, u.ID); return err },

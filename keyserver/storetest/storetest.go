@@ -24,6 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) keyserver.Store) {
 		{"values of secrets", secretValueTests},
 		{"revisions", revisionTests},
 		{"deliveries", deliveryTests},
+		{"ssh", sshTests},
 		{"audit", auditTests},
 		{"settings", settingTests},
 		{"values", valueTests},
