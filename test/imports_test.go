@@ -16,7 +16,7 @@ const module = "github.com/latchkey/latchkey"
 // Imports point one way: programs, then what they are made of, then leaves.
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
-	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask", "internal/scan"},
+	"cmd/latchkey":         {"workspace", "workspace/sshd", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "internal/harden", "internal/mask", "internal/scan"},
 	"workspace":            {"workspace/secretfile", "workspace/sshd", "sshagent", "keyserver/api", "internal/harden", "internal/mask"},
 	"workspace/secretfile": {"keyserver/api"},
 	// It knows no server and no agent of ours: who may log in, and where agents go, it is told.

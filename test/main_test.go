@@ -67,17 +67,22 @@ func build(packages ...string) error {
 
 // debianPackages names the packages of the programs that the tests run.
 var debianPackages = map[string]string{
+	"dbclient":   "dropbear-bin",
 	"git":        "git",
 	"git-lfs":    "git-lfs",
 	"plink":      "putty-tools",
+	"psftp":      "putty-tools",
 	"puttygen":   "putty-tools",
+	"scp":        "openssh-client",
 	"setpriv":    "util-linux",
+	"sftp":       "openssh-client",
 	"ssh":        "openssh-client",
 	"ssh-add":    "openssh-client",
 	"ssh-agent":  "openssh-client",
 	"ssh-keygen": "openssh-client",
 	"sshd":       "openssh-server",
 	"strace":     "strace",
+	"vi":         "vim-tiny",
 }
 
 // need returns the path of a program that is not ours. Without it the test is

@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
 	"github.com/latchkey/latchkey/workspace"
+	"github.com/latchkey/latchkey/workspace/sshd"
 )
 
 // daemonGCPercent keeps the daemon small: it is there all day and works for
@@ -43,6 +44,9 @@ It keeps your secrets as the server has them: those with a file are written to i
 removed when the daemon ends; those with a variable are for "latchkey run". With
 --secret-cache it keeps them, encrypted, beside its sockets, for a start without the server.
 
+With --sshd it serves SSH to you: shells, commands, SFTP, forwarding. See "latchkey
+login-key" and "latchkey ssh-config".
+
 The workspace token comes from --token-file, else from the file LATCHKEY_TOKEN_FILE, else
 from the systemd credential latchkey-token, else from LATCHKEY_TOKEN, out of which the
 daemon takes it: /proc/PID/environ does not show it. The server's address and certificate
@@ -56,6 +60,7 @@ $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID.`,
 			&cli.DurationFlag{Name: "idle", Value: sshagent.DefaultIdle, Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
 			&cli.BoolFlag{Name: "no-secrets", Usage: "take no user secrets: neither variables nor files"},
 			&cli.BoolFlag{Name: "files-in-memory", Usage: "keep the files of secrets in memory (tmpfs), with links to where they are wanted"},
+			&cli.StringFlag{Name: "sshd", Usage: "serve SSH to you at `ADDRESS`, such as 127.0.0.1:2222, by your login keys"},
 			durationFlag("secret-cache", "start without the server with secrets that are at most `DURATION` old, such as 24h; else with none"),
 			&cli.GenericFlag{Name: "log", Value: &choice[logForm]{value: logText, choices: []logForm{logText, logJSON}}, Usage: "write the log to stderr as `FORM`: text or json"},
 		},
@@ -96,17 +101,39 @@ func (p *program) agent(c *cli.Context) error {
 	for _, gap := range report.Gaps {
 		log.Warn("not protected", "gap", gap)
 	}
-	d := workspace.NewDaemon(workspace.Config{
+	config := workspace.Config{
 		Dir: dir, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
 		NoSecrets: c.Bool("no-secrets"), FilesInMemory: c.Bool("files-in-memory"),
 		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
 		Home: workspace.HomeDir(os.Getenv), StateDir: workspace.StateDir(os.Getenv),
 		Ready: func(socket string) { log.Info("ready", "socket", socket, "token", credentials.From) },
-	})
+	}
+	if config.SSHD = c.String("sshd"); config.SSHD != "" {
+		if err := serveSSH(&config); err != nil {
+			return err
+		}
+	}
+	d := workspace.NewDaemon(config)
 	ctx, stop := onSignals(c.Context, d.Forget)
 	defer stop()
 	return d.Run(ctx)
+}
+
+// serveSSH sets what a daemon needs to serve SSH.
+func serveSSH(config *workspace.Config) (err error) {
+	if config.SFTP, err = sftpCommand(); err != nil {
+		return err
+	}
+	variables, err := daemonVariables(config.Dir)
+	if err != nil {
+		return err
+	}
+	for _, v := range append(variables, [2]string{"LATCHKEY_RUNTIME_DIR", config.Dir}) {
+		config.SSHEnviron = append(config.SSHEnviron, v[0]+"="+v[1])
+	}
+	config.SSHAccount = sshd.OwnAccount(os.Getenv)
+	return nil
 }
 
 func (p *program) logger(form logForm) *slog.Logger {

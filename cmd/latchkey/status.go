@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,10 +173,30 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
 	rows = append(rows, []string{"  held", held})
+	rows = append(rows, sshRows(d.SSH)...)
 	rows = append(rows, secretRows(d.Secrets, time.Now())...)
 	rows = append(rows, []string{"  memory", d.Process.Memory})
 	for _, gap := range d.Process.Gaps {
 		rows = append(rows, []string{"  unprotected", gap})
+	}
+	return rows
+}
+
+// sshRows say what the daemon's SSH server does.
+func sshRows(s *workspace.StateSSH) [][]string {
+	if s == nil {
+		return nil
+	}
+	what := "waiting for its host key"
+	if s.HostKey != "" {
+		what = fmt.Sprintf("%s, by %s", cmp.Or(strings.Join(s.Users, " or "), "nobody"), plural(s.LoginKeys, "login key"))
+	}
+	rows := [][]string{{"  ssh", s.Address + ", for " + what}}
+	if s.HostKey != "" {
+		rows = append(rows, []string{"  host key", s.HostKey})
+	}
+	if s.Error != "" {
+		rows = append(rows, []string{"  ssh trouble", s.Error})
 	}
 	return rows
 }
