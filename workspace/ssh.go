@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +49,7 @@ type sshService struct {
 	server  sshServer
 	account sshd.Account
 	every   time.Duration
+	collect func() // erases what a fetch, or the key's use, has left behind
 	log     *slog.Logger
 	wake    chan struct{} // holds one: ask the server
 	sshd    *sshd.Server
@@ -64,7 +64,7 @@ type sshService struct {
 // newSSH makes a service that starts programs with the environment that environ
 // makes, and offers the agents that people bring along through agent.
 func newSSH(server sshServer, agent *sshagent.Server, environ func([]string) []string, c Config, log *slog.Logger) *sshService {
-	s := &sshService{server: server, account: c.SSHAccount, every: sshAskToldEvery, log: log, wake: make(chan struct{}, 1)}
+	s := &sshService{server: server, account: c.SSHAccount, every: sshAskToldEvery, collect: harden.Collect, log: log, wake: make(chan struct{}, 1)}
 	if c.NoSecrets {
 		s.every = sshAskEvery
 	}
@@ -170,10 +170,10 @@ func (s *sshService) fetchHostKey(ctx context.Context) (*signer, error) {
 	}
 	kept, err := fetchPrivate(public, func(r api.FetchKeyRequest) ([]byte, error) { return s.server.FetchHostKey(ctx, r) })
 	if err != nil {
-		harden.Collect()
+		s.collect()
 		return nil, fmt.Errorf(doing, err)
 	}
-	return &signer{public: public, kept: kept, closed: harden.Collect}, nil
+	return &signer{public: public, kept: kept, closed: s.collect}, nil
 }
 
 // follow asks who may log in whenever that may have changed, until ctx ends.
@@ -206,7 +206,10 @@ func (s *sshService) refresh(ctx context.Context) bool {
 	defer cancel()
 	access, err := s.server.SSHAccess(ctx)
 	s.note(err)
-	if err != nil && !isRefusal(err) {
+	switch {
+	case isRefusal(err):
+		access = api.SSHAccess{}
+	case err != nil:
 		return false
 	}
 	keys := make(map[string]string)
@@ -232,7 +235,7 @@ func (s *sshService) note(err error) {
 	s.err = err
 	s.mu.Unlock()
 	switch {
-	case err != nil && old == nil && isRefusal(err):
+	case isRefusal(err) && !isRefusal(old):
 		s.log.Warn("nobody may log in by SSH: the server refuses the workspace", "err", err)
 	case err != nil && old == nil:
 		s.log.Warn("who may log in by SSH stays as it is: the server is away", "err", err)
@@ -259,40 +262,4 @@ func (s *sshService) state() *StateSSH {
 		st.Error = s.err.Error()
 	}
 	return st
-}
-
-// sessionEnviron is the environment of what runs in an SSH session: base with
-// the user's secrets, and what has programs find the daemon.
-func (d *Daemon) sessionEnviron(base []string) []string {
-	for _, v := range d.config.SSHEnviron {
-		name, _, _ := strings.Cut(v, "=")
-		base = append(withoutVariables(base, name), v)
-	}
-	return d.Environ(withoutVariables(base, "LATCHKEY_TOKEN_FILE"))
-}
-
-// listenSSH listens for SSH clients, nil if there is to be no SSH.
-func (d *Daemon) listenSSH(ctx context.Context) (net.Listener, error) {
-	if d.config.SSHD == "" {
-		return nil, nil
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.config.SSHD)
-	if err != nil {
-		return nil, &Problem{fmt.Errorf("serving SSH: %w", err), "give --sshd an address of this machine that is free, such as 127.0.0.1:2222"}
-	}
-	return l, nil
-}
-
-// serveSSH serves SSH until ctx ends or stop is called. It may be called twice.
-func (d *Daemon) serveSSH(ctx context.Context, l net.Listener) (stop func()) {
-	if d.ssh == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { d.ssh.run(ctx, l) })
-	return sync.OnceFunc(func() {
-		cancel()
-		running.Wait()
-	})
 }
