@@ -261,3 +261,23 @@ func TestShutdownFirst(t *testing.T) {
 		t.Errorf("Serve after Shutdown = %v; want ErrServerClosed", err)
 	}
 }
+
+// The user name and the key are judged once more when the signature was verified:
+// gliderlabs/ssh remembers the name of the first try, and a client may change it.
+func TestUserOfTheMoment(t *testing.T) {
+	s := start(t, nil)
+	s.dial() // it serves
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	c := s.admit(theirs)
+	if c == nil {
+		t.Fatal("the connection was not admitted")
+	}
+	defer c.Close()
+	if c.welcome("root", s.key.PublicKey()) || c.welcome("alice", newSigner(t).PublicKey()) || c.key != nil {
+		t.Error("another user, or another key, was let in at the last moment")
+	}
+	if !c.welcome("alice", s.key.PublicKey()) || c.key == nil || c.user != "alice" {
+		t.Error("alice was not let in with her key")
+	}
+}
