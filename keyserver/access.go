@@ -98,7 +98,7 @@ func (c *call) asked() string {
 		return c.target
 	}
 	var parts []string
-	for _, wildcard := range []string{"user", "key", "secret", "workspace", "token", "host"} {
+	for _, wildcard := range []string{"user", "key", "loginkey", "secret", "workspace", "token", "host"} {
 		v := c.path(wildcard)
 		if wildcard == "user" && c.names(v) {
 			v = c.user.Name

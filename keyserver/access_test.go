@@ -61,6 +61,14 @@ var access = map[string]string{
 	"POST /api/v2/users/{user}/secrets/{secret}/rollback": "U",
 	"GET /api/v2/users/{user}/deliveries":                 "U",
 
+	"GET /api/v2/users/{user}/loginkeys":                      "U",
+	"POST /api/v2/users/{user}/loginkeys":                     "U",
+	"DELETE /api/v2/users/{user}/loginkeys/{loginkey}":        "U",
+	"PUT /api/v2/users/{user}/workspaces/{workspace}/hostkey": "UP",
+	"GET /api/v2/workspaceagents/me/ssh":                      "W",
+	"PUT /api/v2/workspaceagents/me/hostkey":                  "W",
+	"POST /api/v2/workspaceagents/me/hostkey/fetch":           "W",
+
 	"GET /api/v2/workspaceagents/me/secrets":        "W",
 	"POST /api/v2/workspaceagents/me/secrets/fetch": "W",
 	"PUT /api/v2/workspaceagents/me/secrets/status": "W",
@@ -145,7 +153,7 @@ func TestExistenceIsNotTold(t *testing.T) {
 	s := newSite(t, nil)
 	s.newUser("alice", api.RoleUser)
 	eve := s.newUser("eve", api.RoleUser)
-	for _, path := range []string{"", "/keys", "/keys/default", "/tokens", "/workspaces", "/workspaces/box", "/secrets", "/secrets/api-key", "/secrets/api-key/versions", "/deliveries"} {
+	for _, path := range []string{"", "/keys", "/keys/default", "/tokens", "/workspaces", "/workspaces/box", "/secrets", "/secrets/api-key", "/secrets/api-key/versions", "/deliveries", "/loginkeys"} {
 		status, there, _ := s.send("GET", "/api/v2/users/alice"+path, eve.Token, "")
 		status2, not, _ := s.send("GET", "/api/v2/users/nobody"+path, eve.Token, "")
 		if status != status2 || there != not {

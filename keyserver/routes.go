@@ -71,6 +71,12 @@ func Routes() []Route {
 		route("PATCH", work+"/{workspace}", provision, 200, "workspace.update", "change a user's workspace", (*Server).updateWorkspace),
 		route("GET", work+"/{workspace}/check", provision, 200, "workspace.check", "check what a user's workspace needs", (*Server).checkWorkspace),
 
+		route("PUT", work+"/{workspace}/hostkey", provision, 200, "hostkey.create", "see, or first make, the host key of a user's workspace", (*Server).workspaceHostKey),
+
+		route("GET", user+"/loginkeys", self, 200, "loginkey.list", "list a user's login keys", (*Server).listLoginKeys),
+		route("POST", user+"/loginkeys", self, 201, "loginkey.create", "add a login key for a user", (*Server).createLoginKey),
+		route("DELETE", user+"/loginkeys/{loginkey}", self, 204, "loginkey.delete", "delete a user's login key", (*Server).deleteLoginKey),
+
 		route("GET", secrets, self, 200, "secret.list", "list a user's secrets", (*Server).listSecrets),
 		route("POST", secrets, self, 201, "secret.create", "store a secret for a user", (*Server).createSecret).large(),
 		route("PATCH", secrets, self, 200, "secret.update", "change several secrets of a user", (*Server).updateSecrets).large(),
@@ -98,6 +104,9 @@ func Routes() []Route {
 		route("PUT", v2+"/workspaceagents/me/secrets/status", workspace, 204, "secret.report", "report what became of its secrets", (*Server).reportDelivery).large(),
 		route("POST", v2+"/workspaceagents/me/secrets/scan", workspace, 200, "secret.scan", "look for its secrets by hash", (*Server).scanSecrets).large(),
 		knownHostsRoute(v2+"/workspaceagents/me/known-hosts", workspace),
+		route("GET", v2+"/workspaceagents/me/ssh", workspace, 200, "ssh.show", "see who may log in to it", (*Server).showSSH),
+		route("PUT", v2+"/workspaceagents/me/hostkey", workspace, 200, "hostkey.create", "see, or first make, its host key", (*Server).ownHostKey),
+		route("POST", v2+"/workspaceagents/me/hostkey/fetch", workspace, 200, "hostkey.fetch", "fetch its private host key", (*Server).fetchHostKey),
 		watchRoute(v2+"/workspaceagents/me/watch", workspace, "workspace.watch", "be told of changes"),
 
 		route("GET", v2+"/audit", audit, 200, "audit.list", "read the audit log", (*Server).listAudit),

@@ -109,6 +109,24 @@ func (d dataKey) openKey(k Key) (plaintext, error) {
 	return newPlaintext(der), nil
 }
 
+// sealHostKey seals the private host key of a workspace.
+func (d dataKey) sealHostKey(w WorkspaceID, private plaintext) ([]byte, error) {
+	sealed, err := d.aead.Encrypt(private.reveal(), hostKeyData(d.user, w))
+	if err != nil {
+		return nil, fmt.Errorf("sealing the host key of workspace %s: %w", w, err)
+	}
+	return sealed, nil
+}
+
+// openHostKey opens what sealHostKey sealed for the same user and workspace.
+func (d dataKey) openHostKey(w WorkspaceID, sealed []byte) (plaintext, error) {
+	der, err := d.aead.Decrypt(sealed, hostKeyData(d.user, w))
+	if err != nil {
+		return plaintext{}, fmt.Errorf("the host key of workspace %s, of user %s: %w", w, d.user, errSeal)
+	}
+	return newPlaintext(der), nil
+}
+
 // sealSecret seals one version of the value of a secret.
 func (d dataKey) sealSecret(v SecretValue, value plaintext) ([]byte, error) {
 	sealed, err := d.aead.Encrypt(value.reveal(), secretData(d.user, v))
@@ -135,6 +153,10 @@ func secretData(user UserID, v SecretValue) []byte {
 }
 
 func dataKeyData(user UserID) []byte { return associatedData("data key", string(user)) }
+
+func hostKeyData(user UserID, w WorkspaceID) []byte {
+	return associatedData("host key", string(user), string(w))
+}
 
 func privateKeyData(user UserID, name string, generation int64) []byte {
 	return associatedData("private key", string(user), name, strconv.FormatInt(generation, 10))

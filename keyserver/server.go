@@ -60,7 +60,7 @@ type Server struct {
 	failures    *failures
 	heavy       chan struct{} // holds one element for each computation of seconds
 	rsa         *turns        // of signatures
-	writers     *userLocks    // of secrets
+	writers     *userLocks    // of secrets and login keys
 	hub         *hub
 	known       *knownHosts
 }

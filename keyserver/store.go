@@ -70,6 +70,18 @@ type Workspace struct {
 	RefuseSecrets bool     // it is given no user secrets
 	Requirements  []api.Requirement
 	KeyMode       api.KeyMode // "": api.FetchMode
+
+	HostKey []byte // of its SSH server: public, SSH wire form; nil: none was made yet
+}
+
+// A LoginKey is a public key by whose private key a user may log in to their
+// workspaces over SSH.
+type LoginKey struct {
+	UserID      UserID
+	Name        string
+	PublicKey   []byte // SSH wire form
+	Fingerprint string // "SHA256:…" of PublicKey
+	CreatedAt   time.Time
 }
 
 // A Secret of a user as it is stored, without its value.
@@ -166,6 +178,7 @@ type Store interface {
 	TokenStore
 	SecretStore
 	KnownHostStore
+	LoginKeyStore
 	AuditStore
 
 	// MasterKeyCheck returns the value that Init stored, and ErrNotFound from
@@ -234,8 +247,9 @@ type KeyStore interface {
 }
 
 type WorkspaceStore interface {
-	// CreateWorkspace stores a workspace and its first token. ErrConflict if
-	// the user has one of that name; ErrNotFound if there is no such user.
+	// CreateWorkspace stores a workspace, without a HostKey, and its first
+	// token. ErrConflict if the user has one of that name; ErrNotFound if there
+	// is no such user.
 	CreateWorkspace(context.Context, Workspace, Token, Event) error
 	Workspace(context.Context, WorkspaceID) (Workspace, error)
 
@@ -249,6 +263,26 @@ type WorkspaceStore interface {
 
 	// DeleteWorkspace removes a workspace and revokes its tokens (e.At).
 	DeleteWorkspace(context.Context, WorkspaceID, Event) error
+
+	// CreateHostKey stores the host key of a workspace that has none, which
+	// does not count as a change of the workspace or of the user's revision.
+	// ErrConflict if it has one; ErrNotFound if there is no such workspace.
+	CreateHostKey(ctx context.Context, id WorkspaceID, public, sealed []byte, e Event) error
+
+	// SealedHostKey is what CreateHostKey stored. ErrNotFound if it did not.
+	SealedHostKey(context.Context, WorkspaceID) ([]byte, error)
+}
+
+type LoginKeyStore interface {
+	// LoginKeys lists a user's login keys by name.
+	LoginKeys(context.Context, UserID) ([]LoginKey, error)
+
+	// CreateLoginKey stores a login key. ErrConflict if the user has one of that
+	// name or fingerprint; ErrNotFound if there is no such user.
+	CreateLoginKey(context.Context, LoginKey, Event) error
+
+	// DeleteLoginKey removes a login key: ErrNotFound if there is none.
+	DeleteLoginKey(ctx context.Context, user UserID, name string, e Event) error
 }
 
 type TokenStore interface {
@@ -270,8 +304,8 @@ type TokenStore interface {
 
 // A SecretStore keeps user secrets. Each user has a revision, which counts the
 // changes of what their workspaces are given: from 1, and up by one with each
-// change of their keys (but not RecordFetch and RecordSign), secrets, workspaces and workspace
-// tokens, and of the user.
+// change of their keys (but not RecordFetch and RecordSign), login keys, secrets,
+// workspaces (but not CreateHostKey) and workspace tokens, and of the user.
 //
 // A token that is revoked again has not changed.
 type SecretStore interface {

@@ -32,6 +32,7 @@ func wireWorkspace(w Workspace) api.Workspace {
 		ID: string(w.ID), UserID: string(w.UserID), Name: w.Name, CreatedAt: w.CreatedAt,
 		Labels: listed(w.Labels), RefuseSecrets: w.RefuseSecrets, Requirements: listed(w.Requirements),
 		KeyMode: wireMode(w.KeyMode),
+		HostKey: bareLine(w.HostKey),
 	}
 }
 

@@ -24,9 +24,11 @@ type Store struct {
 	secrets    map[keyserver.UserID][]keyserver.Secret        // in the order of Secrets
 	values     map[keyserver.SecretID][]keyserver.SecretValue // in the order of SecretValues
 	deliveries map[keyserver.WorkspaceID]keyserver.Delivery
-	knownHosts []keyserver.KnownHost // in the order of KnownHosts
-	hostsAt    int64                 // the revision of knownHosts
-	events     []keyserver.Event     // Seq is the index plus 1
+	knownHosts []keyserver.KnownHost                     // in the order of KnownHosts
+	hostsAt    int64                                     // the revision of knownHosts
+	loginKeys  map[keyserver.UserID][]keyserver.LoginKey // in the order of LoginKeys
+	hostKeys   map[keyserver.WorkspaceID][]byte          // sealed
+	events     []keyserver.Event                         // Seq is the index plus 1
 }
 
 var _ keyserver.Store = (*Store)(nil)
@@ -42,6 +44,8 @@ func New() *Store {
 		secrets:    map[keyserver.UserID][]keyserver.Secret{},
 		values:     map[keyserver.SecretID][]keyserver.SecretValue{},
 		deliveries: map[keyserver.WorkspaceID]keyserver.Delivery{},
+		loginKeys:  map[keyserver.UserID][]keyserver.LoginKey{},
+		hostKeys:   map[keyserver.WorkspaceID][]byte{},
 	}
 }
 

@@ -108,12 +108,14 @@ func (s *Store) DeleteUser(ctx context.Context, id keyserver.UserID, e keyserver
 		}
 		delete(s.users, id)
 		delete(s.keys, id)
+		delete(s.loginKeys, id)
 		for _, secret := range s.secrets[id] {
 			delete(s.values, secret.ID)
 		}
 		delete(s.secrets, id)
 		delete(s.revisions, id)
 		maps.DeleteFunc(s.deliveries, func(w keyserver.WorkspaceID, _ keyserver.Delivery) bool { return s.workspaces[w].UserID == id })
+		maps.DeleteFunc(s.hostKeys, func(w keyserver.WorkspaceID, _ []byte) bool { return s.workspaces[w].UserID == id })
 		maps.DeleteFunc(s.workspaces, func(_ keyserver.WorkspaceID, w keyserver.Workspace) bool { return w.UserID == id })
 		maps.DeleteFunc(s.tokens, func(_ keyserver.TokenID, t keyserver.Token) bool { return t.UserID == id })
 		return nil

@@ -12,6 +12,7 @@ import (
 
 func cloneWorkspace(w keyserver.Workspace) keyserver.Workspace {
 	w.Labels, w.Requirements = cloneList(w.Labels), cloneList(w.Requirements)
+	w.HostKey = append([]byte(nil), w.HostKey...)
 	w.CreatedAt = stored(w.CreatedAt)
 	return w
 }
@@ -44,7 +45,9 @@ func (s *Store) CreateWorkspace(ctx context.Context, w keyserver.Workspace, t ke
 		if _, ok := s.users[w.UserID]; !ok {
 			return api.ErrNotFound
 		}
-		s.workspaces[w.ID] = cloneWorkspace(w)
+		w = cloneWorkspace(w)
+		w.HostKey = nil
+		s.workspaces[w.ID] = w
 		s.tokens[t.ID] = cloneToken(t)
 		s.revisions[w.UserID]++
 		return nil
@@ -105,6 +108,7 @@ func (s *Store) DeleteWorkspace(ctx context.Context, id keyserver.WorkspaceID, e
 		}
 		delete(s.workspaces, id)
 		delete(s.deliveries, id)
+		delete(s.hostKeys, id)
 		s.revisions[w.UserID]++
 		for _, t := range s.tokens {
 			if t.WorkspaceID == id {

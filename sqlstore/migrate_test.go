@@ -63,7 +63,7 @@ func TestFirstVersionOpens(t *testing.T) {
 			t.Errorf("Keys = %+v, %v", keys, err)
 		}
 		w, err := s.Workspace(ctx, "w")
-		if err != nil || w.UserID != "u" || w.Name != "dev" || w.Version != 1 || w.Labels != nil || w.RefuseSecrets || w.Requirements != nil || w.KeyMode != "" || w.CreatedAt.Unix() != 1 {
+		if err != nil || w.UserID != "u" || w.Name != "dev" || w.Version != 1 || w.Labels != nil || w.RefuseSecrets || w.Requirements != nil || w.KeyMode != "" || w.HostKey != nil || w.CreatedAt.Unix() != 1 {
 			t.Errorf("Workspace = %+v, %v; want version 1 without settings", w, err)
 		}
 		if token, err := s.TokenByHash(ctx, api.HashToken("text")); err != nil || token.WorkspaceID != "w" {
@@ -95,7 +95,7 @@ func TestFirstVersionOpens(t *testing.T) {
 	s.Close()
 	checkFile(t, path)
 	raw(t, path, func(db *sql.DB) {
-		for _, table := range []string{"users", "keys", "workspaces", "tokens", "secrets", "secret_values", "deliveries", "key_settings"} {
+		for _, table := range []string{"users", "keys", "workspaces", "tokens", "secrets", "secret_values", "deliveries", "key_settings", "login_keys"} {
 			var rows int
 			if err := db.QueryRow("SELECT COUNT(*) FROM " + table).Scan(&rows); err != nil || rows != 0 {
 				t.Errorf("%s has %d rows, %v, when the only user is deleted; want none", table, rows, err)

@@ -87,7 +87,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a newer database", func(t *testing.T, path string) {
 			open(t, path).Close()
 			execute(t, path, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
-		}, []string{"version 99", "up to 4", "newer Latchkey"}},
+		}, []string{"version 99", "only versions up to ", "newer Latchkey"}},
 		{"a damaged database", func(t *testing.T, path string) {
 			open(t, path).Close()
 			os.Truncate(path, 5000)

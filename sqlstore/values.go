@@ -42,6 +42,18 @@ func (m moment) Scan(v any) error {
 	return nil
 }
 
+// A bytesOrNil scans bytes of which none is nil.
+type bytesOrNil struct{ b *[]byte }
+
+func (n bytesOrNil) Scan(v any) error {
+	b, ok := v.([]byte)
+	if !ok {
+		return fmt.Errorf("bytes are stored as %T", v)
+	}
+	*n.b = append([]byte(nil), b...)
+	return nil
+}
+
 // An optional scans what an outer join may leave NULL: the zero value then.
 type optional[T any] struct{ v *T }
 

@@ -8,20 +8,20 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
-const workspaceColumns = `id, user_id, name, version, created_at, labels, refuse_secrets, requirements, key_mode`
+const workspaceColumns = `id, user_id, name, version, created_at, labels, refuse_secrets, requirements, key_mode, host_key`
 
 const selectWorkspace = `SELECT ` + workspaceColumns + ` FROM workspaces`
 
 func workspaceFields(w *keyserver.Workspace) []any {
 	return []any{(*string)(&w.ID), (*string)(&w.UserID), &w.Name, &w.Version, moment{&w.CreatedAt},
-		scanTexts(&w.Labels), &w.RefuseSecrets, scanRequirements(&w.Requirements), (*string)(&w.KeyMode)}
+		scanTexts(&w.Labels), &w.RefuseSecrets, scanRequirements(&w.Requirements), (*string)(&w.KeyMode), bytesOrNil{&w.HostKey}}
 }
 
 func (s *Store) CreateWorkspace(ctx context.Context, w keyserver.Workspace, t keyserver.Token, e keyserver.Event) error {
 	user, token := blob(w.UserID), tokenArgs(t)
-	workspace := []any{blob(w.ID), user, blob(w.Name), w.Version, micros(w.CreatedAt), texts(w.Labels), flag(w.RefuseSecrets), requirements(w.Requirements), blob(w.KeyMode)}
+	workspace := []any{blob(w.ID), user, blob(w.Name), w.Version, micros(w.CreatedAt), texts(w.Labels), flag(w.RefuseSecrets), requirements(w.Requirements), blob(w.KeyMode), []byte{}}
 	err := s.change(ctx, e, func(tx *tx) error {
-		if _, err := tx.exec(`INSERT INTO workspaces (`+workspaceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, workspace...); err != nil {
+		if _, err := tx.exec(`INSERT INTO workspaces (`+workspaceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, workspace...); err != nil {
 			return err
 		}
 		if _, err := tx.exec(insertToken, token...); err != nil {

@@ -40,6 +40,7 @@ type boundHop struct {
 func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	err := s.addBind(body)
 	s.bindFailed = s.bindFailed || err != nil
+	s.leaveLoops()
 	s.whileConnected(ctx, func(ctx context.Context) {
 		for _, u := range s.upstreams {
 			s.passBind(ctx, u, request)

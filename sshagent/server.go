@@ -23,6 +23,7 @@ type state struct {
 	links     map[*link]bool
 	running   sync.WaitGroup // one for each link
 	full      bool           // there were too many links when last somebody came
+	attached  []attachment   // replaced, never changed
 	closed    chan struct{}  // closed by Shutdown; nil before the first use
 	isClosed  bool
 }

@@ -41,13 +41,10 @@ type offer struct {
 }
 
 func newSession(s *Server, conn net.Conn) *session {
-	sess := &session{server: s, conn: conn, in: newFrameReader(conn), log: s.logger()}
+	sess := &session{server: s, conn: conn, in: newFrameReader(conn), log: s.logger(), upstreams: s.upstreamLinks()}
 	if p, err := peerOf(conn); err == nil {
 		sess.peer = p
 		sess.log = sess.log.With("pid", p.PID)
-	}
-	for _, u := range s.Upstreams {
-		sess.upstreams = append(sess.upstreams, &upstreamLink{Upstream: u})
 	}
 	return sess
 }

@@ -89,7 +89,7 @@ const (
 // keys, not even those of upstream agents, and signs nothing.
 type Server struct {
 	Source    Source         // may be nil
-	Upstreams []Upstream     // asked in this order
+	Upstreams []Upstream     // asked in this order, see also Attach
 	Idle      time.Duration  // how long to keep a private key of the Source after its last use; 0: forget it at once
 	Log       *slog.Logger   // nil: no log
 	Observe   func(Activity) // if not nil, called before the client is answered

@@ -16,6 +16,8 @@ const listTimeout = 15 * time.Second
 // An upstreamLink is one client's link to one upstream agent.
 type upstreamLink struct {
 	Upstream
+	session []byte // see Attach; nil: none
+
 	conn net.Conn // nil until it is needed
 	in   frameReader
 	err  error // why it is not used any more

@@ -12,13 +12,16 @@ want() { # want PACKAGE PROGRAM...: the Debian package of a program
 }
 want git git
 want curl curl
+want rsync rsync
+want dropbear-bin dbclient
+want vim-tiny vi
 want openssh-client ssh ssh-agent ssh-add ssh-keygen
 want openssh-server sshd
 want gcc gcc # go test -race
 want strace strace
 want systemd systemd-analyze
 want git-lfs git-lfs
-want putty-tools plink puttygen
+want putty-tools plink psftp puttygen
 want openssl openssl
 want zsh zsh
 want fish fish

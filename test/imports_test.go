@@ -16,12 +16,14 @@ const module = "github.com/latchkey/latchkey"
 // Imports point one way: programs, then what they are made of, then leaves.
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
-	"cmd/latchkey":         {"workspace", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "keyserver/knownhost", "internal/harden", "internal/mask", "internal/scan"},
-	"workspace":            {"workspace/secretfile", "sshagent", "sshagent/signdata", "keyserver/api", "keyserver/knownhost", "internal/harden", "internal/mask"},
+	"cmd/latchkey":         {"workspace", "workspace/sshd", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "keyserver/knownhost", "internal/harden", "internal/mask", "internal/scan"},
+	"workspace":            {"workspace/secretfile", "workspace/sshd", "sshagent", "sshagent/signdata", "keyserver/api", "keyserver/knownhost", "internal/harden", "internal/mask"},
 	"workspace/secretfile": {"keyserver/api"},
-	"memstore":             {"keyserver", "keyserver/api"},
-	"sqlstore":             {"keyserver", "keyserver/api"},
-	"keyserver/storetest":  {"keyserver", "keyserver/api"},
+	// It knows no server and no agent of ours: who may log in, and where agents go, it is told.
+	"workspace/sshd":      {},
+	"memstore":            {"keyserver", "keyserver/api"},
+	"sqlstore":            {"keyserver", "keyserver/api"},
+	"keyserver/storetest": {"keyserver", "keyserver/api"},
 	// What it signs itself, it parses as the agent does.
 	"keyserver":     {"keyserver/api", "keyserver/importfile", "keyserver/knownhost", "sshagent/signdata"},
 	"keyserver/api": {},
@@ -71,7 +73,9 @@ var onlyIn = []struct {
 	{"github.com/pressly/goose/", []string{"sqlstore"}},
 	{"github.com/tink-crypto/", []string{"keyserver"}},
 	{"go.yaml.in/yaml/", []string{"keyserver/importfile"}},
-	{"github.com/gliderlabs/ssh", []string{"test/forge"}},
+	{"github.com/gliderlabs/ssh", []string{"workspace/sshd", "test/forge"}},
+	{"github.com/creack/pty", []string{"workspace/sshd", "cmd/latchkey"}},
+	{"github.com/pkg/sftp", []string{"cmd/latchkey"}},
 }
 
 // A listedPackage is what "go list -json" says of a package.

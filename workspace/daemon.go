@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/harden"
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/workspace/sshd"
 )
 
 const (
@@ -44,6 +45,11 @@ type Config struct {
 	FilesInMemory bool          // the files of secrets are links to a tmpfs
 	SecretCache   time.Duration // how old cached secrets may be with which a daemon starts; 0: none are cached
 	Credentials   *Credentials  // with which Client speaks: the cache is encrypted with the token
+
+	SSHD       string       // the address to serve SSH on; "": SSH is not served
+	SSHAccount sshd.Account // whose programs run
+	SSHEnviron []string     // variables of what runs: what has it find the daemon
+	SFTP       []string     // the program that serves SFTP; nil: none
 }
 
 // A Daemon is the workspace daemon: an ssh-agent on one socket, its status and
@@ -58,6 +64,7 @@ type Daemon struct {
 	ending  chan struct{} // closed when Run stops
 
 	secrets *secretSync // nil: takes none; set by Run
+	ssh     *sshService // nil: does not serve SSH
 }
 
 // NewDaemon returns a Daemon; Run starts it.
@@ -73,8 +80,14 @@ func NewDaemon(c Config) *Daemon {
 		Permit: d.source.permit, NoAdd: c.NoAdd, Keep: keepAdded, Confirm: askpass(c.Askpass, d.log),
 	}
 	// A workspace that the server has refused keeps nothing of what it had.
-	d.source.refused = func(error) { d.agent.Forget() }
+	d.source.refused = func(error) {
+		d.agent.Forget()
+		d.ssh.ask()
+	}
 	d.source.withdrawn = d.agent.Forget
+	if c.SSHD != "" {
+		d.ssh = newSSH(c.Client, d.agent, d.sessionEnviron, c, d.log)
+	}
 	return d
 }
 
@@ -100,6 +113,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer control.Close()
+	sshListener, err := d.listenSSH(ctx)
+	if err != nil {
+		return err
+	}
+	if sshListener != nil {
+		defer sshListener.Close()
+	}
 	d.agent.Upstreams = d.upstreams()
 	// Files and the cache belong to whoever has the sockets.
 	closeSecrets, err := d.openSecrets()
@@ -115,7 +135,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	following := d.followSecrets(ctx)
 	defer following()
-	return d.serve(ctx, agent, control, following)
+	stopSSH := d.serveSSH(ctx, sshListener)
+	defer stopSSH()
+	return d.serve(ctx, agent, control, func() {
+		following()
+		stopSSH()
+	})
 }
 
 // begin meets the server and delivers secrets for the first time.
@@ -135,7 +160,7 @@ func (d *Daemon) begin(ctx context.Context) error {
 }
 
 // serve serves both sockets until ctx ends or one of them fails.
-func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stopSecrets func()) (err error) {
+func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stop func()) (err error) {
 	status := &http.Server{
 		Handler:           d.control(),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -158,8 +183,8 @@ func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stopSec
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	close(d.ending)
-	// First of all, for it is what must not be left undone.
-	stopSecrets()
+	// First of all, for that secrets are removed must not be left undone.
+	stop()
 	errs := []error{serveError(err), d.agent.Shutdown(stopping), status.Shutdown(stopping)}
 	for range running {
 		errs = append(errs, serveError(<-ended))

@@ -84,12 +84,15 @@ func (d *Daemon) openSecrets() (closeFiles func(), err error) {
 		return closeFiles, nil
 	}
 	s.cache = cache
+	s.heard = d.ssh.ask
 	s.refused = func(err error) {
 		d.source.refuse(err)
 		d.agent.Forget()
+		d.ssh.ask()
 	}
 	d.source.refused = func(err error) {
 		d.agent.Forget()
+		d.ssh.ask()
 		s.doubt(err)
 	}
 	d.secrets = s

@@ -35,6 +35,7 @@ type secretSync struct {
 	home    string
 	log     *slog.Logger
 	refused func(error) // called when the server has refused the workspace
+	heard   func()      // called when the server tells something
 	collect func()      // erases what a fetch has left behind
 
 	wake       chan struct{} // holds one: ask the server
@@ -61,7 +62,7 @@ func newSecretSync(server secretServer, files fileStore, home string, log *slog.
 	collecting := time.NewTimer(time.Hour)
 	collecting.Stop()
 	return &secretSync{
-		server: server, files: files, home: home, log: log, refused: func(error) {}, collect: harden.Collect,
+		server: server, files: files, home: home, log: log, refused: func(error) {}, heard: func() {}, collect: harden.Collect,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		fetching: newRetry(watchLeast, watchMost), appealing: newRetry(time.Second, watchMost),
 		delivering: newRetry(5*time.Second, time.Minute), reporting: newRetry(time.Second, time.Minute),

@@ -62,6 +62,7 @@ func (s *secretSync) watch(ctx context.Context) {
 
 // told hears what the server tells.
 func (s *secretSync) told(e api.WatchEvent) error {
+	s.heard()
 	switch e.Kind {
 	case api.WatchStopped:
 		return errStopped

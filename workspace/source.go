@@ -182,6 +182,15 @@ func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Sig
 // fetch returns a private key in the form of keep. The answer is read, and kept
 // for a while, by goroutines of net/http, outside of harden.Do; it is sealed.
 func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.Buffer, err error) {
+	return fetchPrivate(public, func(r api.FetchKeyRequest) ([]byte, error) {
+		sealed, err := s.server.FetchKey(ctx, r)
+		return sealed, s.noteUse(err)
+	})
+}
+
+// fetchPrivate asks for the private key of public, and returns it in the form of
+// keep.
+func fetchPrivate(public ssh.PublicKey, ask func(api.FetchKeyRequest) (sealed []byte, err error)) (kept *harden.Buffer, err error) {
 	request := api.FetchKeyRequest{Fingerprint: ssh.FingerprintSHA256(public)}
 	var recipient *api.Recipient
 	harden.Do(func() {
@@ -192,8 +201,8 @@ func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := s.server.FetchKey(ctx, request)
-	if err := s.noteUse(err); err != nil {
+	sealed, err := ask(request)
+	if err != nil {
 		return nil, err
 	}
 	if len(sealed) > api.MaxSealed {

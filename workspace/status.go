@@ -34,6 +34,7 @@ type State struct {
 	Refusals []StateRefusal `json:"refusals"` // the last ones, newest last
 
 	Secrets StateSecrets `json:"secrets"`
+	SSH     *StateSSH    `json:"ssh,omitempty"` // nil: SSH is not served
 
 	// Process is what protects the daemon's memory, and what does not.
 	Process harden.Report `json:"process"`
@@ -116,6 +117,9 @@ func (d *Daemon) state(ctx context.Context) State {
 	if d.secrets != nil {
 		s.Secrets = d.secrets.summary()
 		s.Secrets.FilesInMemory = d.config.FilesInMemory
+	}
+	if d.ssh != nil {
+		s.SSH = d.ssh.state()
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

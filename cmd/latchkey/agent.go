@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
 	"github.com/latchkey/latchkey/workspace"
+	"github.com/latchkey/latchkey/workspace/sshd"
 )
 
 // daemonGCPercent keeps the daemon small: it is there all day and works for
@@ -45,6 +46,9 @@ It keeps your secrets as the server has them: those with a file are written to i
 removed when the daemon ends; those with a variable are for "latchkey run". With
 --secret-cache it keeps them, encrypted, beside its sockets, for a start without the server.
 
+With --sshd it serves SSH to you: shells, commands, SFTP, forwarding. See "latchkey
+login-key" and "latchkey ssh-config".
+
 The workspace token comes from --token-file, else from the file LATCHKEY_TOKEN_FILE, else
 from the systemd credential latchkey-token, else from LATCHKEY_TOKEN, out of which the
 daemon takes it: /proc/PID/environ does not show it. The server's address and certificate
@@ -60,6 +64,7 @@ $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID. It takes sockets there fro
 			&cli.BoolFlag{Name: "no-add", Usage: "let nobody add keys of their own with ssh-add"},
 			&cli.BoolFlag{Name: "no-secrets", Usage: "take no user secrets: neither variables nor files"},
 			&cli.BoolFlag{Name: "files-in-memory", Usage: "keep the files of secrets in memory (tmpfs), with links to where they are wanted"},
+			&cli.StringFlag{Name: "sshd", Usage: "serve SSH to you at `ADDRESS`, such as 127.0.0.1:2222, by your login keys"},
 			durationFlag("secret-cache", "start without the server with secrets that are at most `DURATION` old, such as 24h; else with none"),
 			&cli.BoolFlag{Name: "no-sandbox", Usage: "keep what the daemon gives up once it runs: to start programs, to look into others (seccomp, Landlock)"},
 			&cli.GenericFlag{Name: "log", Value: &choice[logForm]{value: logText, choices: []logForm{logText, logJSON}}, Usage: "write the log to stderr as `FORM`: text or json"},
@@ -103,7 +108,7 @@ func (p *program) agent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	d := workspace.NewDaemon(workspace.Config{
+	config := workspace.Config{
 		Dir: dir, Sockets: sockets, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
 		NoAdd: c.Bool("no-add"), Askpass: os.Getenv("SSH_ASKPASS"),
@@ -115,7 +120,13 @@ func (p *program) agent(c *cli.Context) error {
 			log.Info("ready", "socket", socket, "token", credentials.From)
 			notify("READY=1")
 		},
-	})
+	}
+	if config.SSHD = c.String("sshd"); config.SSHD != "" {
+		if err := serveSSH(&config); err != nil {
+			return err
+		}
+	}
+	d := workspace.NewDaemon(config)
 	ctx, stop := onSignals(c.Context, d.Forget)
 	defer stop()
 	stopping := context.AfterFunc(ctx, func() { notify("STOPPING=1") })
@@ -131,15 +142,34 @@ func confineAgent(c *cli.Context, report harden.Report, dir string, log *slog.Lo
 	if c.Bool("no-secrets") {
 		keep.Reads, keep.Writes = []string{"/"}, []string{dir, os.DevNull}
 	}
-	if c.Bool("no-sandbox") {
+	switch {
+	case c.Bool("no-sandbox"):
 		report = harden.Unconfined(report, "--no-sandbox")
-	} else {
+	case c.String("sshd") != "": // the shells of sessions would have no sudo, and no debugger
+		report = harden.Unconfined(report, "--sshd, whose sessions must not inherit it")
+	default:
 		report = harden.Confine(report, keep)
 	}
 	for _, gap := range report.Gaps {
 		log.Warn("not protected", "gap", gap)
 	}
 	return report
+}
+
+// serveSSH sets what a daemon needs to serve SSH.
+func serveSSH(config *workspace.Config) (err error) {
+	if config.SFTP, err = sftpCommand(); err != nil {
+		return err
+	}
+	variables, err := daemonVariables(config.Dir)
+	if err != nil {
+		return err
+	}
+	for _, v := range append(variables, [2]string{"LATCHKEY_RUNTIME_DIR", config.Dir}) {
+		config.SSHEnviron = append(config.SSHEnviron, v[0]+"="+v[1])
+	}
+	config.SSHAccount = sshd.OwnAccount(os.Getenv)
+	return nil
 }
 
 func (p *program) logger(form logForm) *slog.Logger {

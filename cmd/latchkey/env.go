@@ -69,21 +69,30 @@ func (p *program) env(s shell) error {
 	if err := workspace.MakeRuntimeDir(dir); err != nil {
 		return err
 	}
-	self, err := os.Executable()
+	variables, err := daemonVariables(dir)
 	if err != nil {
-		return fmt.Errorf("finding the path of latchkey: %w", err)
+		return err
 	}
-	for _, v := range [][2]string{
-		{"SSH_AUTH_SOCK", workspace.AgentSocket(dir)},
-		{"GIT_SSH_COMMAND", gitSSHCommand(self)},
-		// Else git runs the helper with -G first, to learn whose options it takes.
-		{"GIT_SSH_VARIANT", "ssh"},
-	} {
+	for _, v := range variables {
 		if err := p.print("%s\n", s.export(v[0], v[1])); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// daemonVariables are what has ssh and git use the daemon of a runtime directory.
+func daemonVariables(dir string) ([][2]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding the path of latchkey: %w", err)
+	}
+	return [][2]string{
+		{"SSH_AUTH_SOCK", workspace.AgentSocket(dir)},
+		{"GIT_SSH_COMMAND", gitSSHCommand(self)},
+		// Else git runs the helper with -G first, to learn whose options it takes.
+		{"GIT_SSH_VARIANT", "ssh"},
+	}, nil
 }
 
 // gitSSHCommand is the helper's command line, which git gives to sh.

@@ -33,6 +33,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 1 && args[1] == monitorArgument {
 		return p.runOnTerminal(args[2:])
 	}
+	if len(args) > 1 && args[1] == sftpArgument {
+		return p.sftpServer(args[2:])
+	}
 	if len(args) > 0 && calledAsSSH(args[0]) {
 		return p.jump(args[1:])
 	}
@@ -85,6 +88,8 @@ func (p *program) commands() *cli.Command {
 			p.keyCommand(),
 			p.secretCommand(),
 			p.workspaceCommand(),
+			p.loginKeyCommand(),
+			p.sshConfigCommand(),
 			p.tokenCommand(),
 			p.agentCommand(),
 			p.runCommand(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,6 +180,7 @@ func (r statusReport) daemonRows() [][]string {
 	for _, r := range d.Refusals {
 		rows = append(rows, []string{"  not signed", fmt.Sprintf("%s, with %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})
 	}
+	rows = append(rows, sshRows(d.SSH)...)
 	rows = append(rows, secretRows(d.Secrets, time.Now())...)
 	rows = append(rows, []string{"  memory", d.Process.Memory}, []string{"  confined", confinedBy(d.Process)})
 	for _, gap := range d.Process.Gaps {
@@ -200,6 +202,25 @@ func confinedBy(r harden.Report) string {
 		by = append(by, fmt.Sprintf("Landlock %d", r.Landlock))
 	}
 	return strings.Join(by, ", ")
+}
+
+// sshRows say what the daemon's SSH server does.
+func sshRows(s *workspace.StateSSH) [][]string {
+	if s == nil {
+		return nil
+	}
+	what := "waiting for its host key"
+	if s.HostKey != "" {
+		what = fmt.Sprintf("%s, by %s", cmp.Or(strings.Join(s.Users, " or "), "nobody"), plural(s.LoginKeys, "login key"))
+	}
+	rows := [][]string{{"  ssh", s.Address + ", for " + what}}
+	if s.HostKey != "" {
+		rows = append(rows, []string{"  host key", s.HostKey})
+	}
+	if s.Error != "" {
+		rows = append(rows, []string{"  ssh trouble", s.Error})
+	}
+	return rows
 }
 
 // used says whether programs that are started here will find the socket.

@@ -120,6 +120,8 @@ type Workspace struct {
 	RefuseSecrets bool          `json:"refuse_secrets"` // it is given no user secrets
 	Requirements  []Requirement `json:"requirements"`   // the secrets it needs
 	KeyMode       KeyMode       `json:"key_mode"`       // SignMode: it is given no private key, whatever mode that has
+
+	HostKey string `json:"host_key,omitempty"` // of its SSH server, as in HostKey; "" until somebody asks for one
 }
 
 // CreateWorkspaceRequest makes a workspace and its first token.

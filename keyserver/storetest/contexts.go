@@ -46,6 +46,11 @@ func cancelled(k *kit) {
 		"ChangeSecrets": func(e keyserver.Event) error {
 			return s.ChangeSecrets(ctx, u.ID, k.revision("alice"), creation(secret("alice", "new")), e)
 		},
+		"CreateLoginKey": func(e keyserver.Event) error { return s.CreateLoginKey(ctx, loginKey("alice", "new"), e) },
+		"DeleteLoginKey": func(e keyserver.Event) error { return s.DeleteLoginKey(ctx, u.ID, "new", e) },
+		"CreateHostKey": func(e keyserver.Event) error {
+			return s.CreateHostKey(ctx, w.ID, []byte("public"), []byte("sealed"), e)
+		},
 		"ReportDelivery":  func(e keyserver.Event) error { return s.ReportDelivery(ctx, delivery(w, 2), e) },
 		"DeleteWorkspace": func(e keyserver.Event) error { return s.DeleteWorkspace(ctx, w.ID, e) },
 		"CreateToken":     func(e keyserver.Event) error { return s.CreateToken(ctx, token("alice", "new"), e) },
@@ -78,6 +83,8 @@ func cancelled(k *kit) {
 		"Events":             func() error { _, err := s.Events(ctx, 0, 1); return err },
 		"LastEvent":          func() error { _, err := s.LastEvent(ctx); return err },
 		"MasterKeyCheck":     func() error { _, err := s.MasterKeyCheck(ctx); return err },
+		"LoginKeys":          func() error { _, err := s.LoginKeys(ctx, u.ID); return err },
+		"SealedHostKey":      func() error { _, err := s.SealedHostKey(ctx, w.ID); return err },
 	} {
 		k.wantError(what, read(), context.Canceled)
 	}

@@ -169,8 +169,13 @@ func dump(t *testing.T, s keyserver.Store) string {
 		for _, tok := range must(s.Tokens(ctx, u.ID, ""))(t, "Tokens") {
 			line("  token %+v", tok)
 		}
+		for _, key := range must(s.LoginKeys(ctx, u.ID))(t, "LoginKeys") {
+			line("  login key %+v", key)
+		}
 		for _, w := range must(s.Workspaces(ctx, u.ID))(t, "Workspaces") {
 			line("  workspace %+v", w)
+			sealed, err := s.SealedHostKey(ctx, w.ID)
+			line("    host key %q %t", sealed, err == nil)
 			for _, tok := range must(s.Tokens(ctx, u.ID, w.ID))(t, "Tokens") {
 				line("    token %+v", tok)
 			}

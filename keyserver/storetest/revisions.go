@@ -47,6 +47,8 @@ func countedChanges(k *kit) {
 		{"UpdateWorkspace", func(e keyserver.Event) error { return k.store.UpdateWorkspace(k.ctx, w, e) }},
 		{"CreateToken", func(e keyserver.Event) error { return k.store.CreateToken(k.ctx, second, e) }},
 		{"RevokeToken", func(e keyserver.Event) error { return k.store.RevokeToken(k.ctx, second.ID, e) }},
+		{"CreateLoginKey", func(e keyserver.Event) error { return k.store.CreateLoginKey(k.ctx, loginKey("alice", "laptop"), e) }},
+		{"DeleteLoginKey", func(e keyserver.Event) error { return k.store.DeleteLoginKey(k.ctx, u.ID, "laptop", e) }},
 		{"ChangeSecrets", func(e keyserver.Event) error {
 			return k.store.ChangeSecrets(k.ctx, u.ID, k.revision("alice"), creation(s), e)
 		}},

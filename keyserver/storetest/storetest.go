@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) keyserver.Store) {
 		{"revisions", revisionTests},
 		{"deliveries", deliveryTests},
 		{"known hosts", knownHostTests},
+		{"ssh", sshTests},
 		{"audit", auditTests},
 		{"settings", settingTests},
 		{"values", valueTests},

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+)
+
+func (p *program) sshConfigCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "ssh-config",
+		Usage:     "print what ssh needs to know to log in to a workspace",
+		ArgsUsage: "WORKSPACE",
+		Description: `Prints a Host block for ~/.ssh/config, and with --known-hosts the line for
+~/.ssh/known_hosts by which ssh knows the workspace from the first time on. It writes no
+file. The workspace's daemon must serve SSH: "latchkey agent --sshd ADDRESS".
+
+  latchkey ssh-config box --address box.example:2222 >> ~/.ssh/config
+  latchkey ssh-config box --known-hosts >> ~/.ssh/known_hosts
+  ssh box`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "address", Usage: "where it is reached: `HOST:PORT`"},
+			&cli.StringFlag{Name: "host", Usage: "call it `NAME`; else by the name of the workspace"},
+			&cli.StringFlag{Name: "login", Usage: "log in as `USER`; else as the owner of the workspace"},
+			&cli.BoolFlag{Name: "known-hosts", Usage: "print the line for known_hosts instead"},
+			&cli.BoolFlag{Name: "json", Usage: "print the host key as JSON instead"},
+			userFlag(),
+		},
+		Action: p.asUser(p.sshConfig),
+	}
+}
+
+func (p *program) sshConfig(c *cli.Context, s *session) error {
+	name, user := c.Args().First(), c.String("user")
+	if !c.Bool("known-hosts") && !c.Bool("json") && c.String("address") == "" {
+		return withHint(usagef("ssh-config: the flag --address is missing"), "where the daemon of the workspace is reached: --address HOST:PORT")
+	}
+	key, err := s.WorkspaceHostKey(c.Context, user, name)
+	if err != nil {
+		return s.noWorkspace(c.Context, err, user, name)
+	}
+	if c.Bool("json") {
+		return p.json(key)
+	}
+	w, err := s.Workspace(c.Context, user, name)
+	if err != nil {
+		return err
+	}
+	alias := hostAlias(w)
+	if c.Bool("known-hosts") {
+		return p.print("%s %s\n", alias, printable(key.PublicKey))
+	}
+	host, port, err := hostPort(c.String("address"))
+	if err != nil {
+		return withHint(usagef("flag --address: %v", err), "such as box.example:2222 or [2001:db8::7]:2222")
+	}
+	login := cmp.Or(c.String("login"), user)
+	if login == api.Me {
+		u, err := s.User(c.Context, api.Me)
+		if err != nil {
+			return err
+		}
+		login = u.Name
+	}
+	called := cmp.Or(c.String("host"), w.Name)
+	for what, word := range map[string]string{"--host": called, "--login": login, "--address": host} {
+		if !oneWord(word) {
+			return usagef("flag %s: %q would not be one word in a configuration of ssh", what, word)
+		}
+	}
+	return p.print(`Host %s
+	HostName %s
+	Port %d
+	User %s
+	HostKeyAlias %s
+	StrictHostKeyChecking yes
+`, called, host, port, login, alias)
+}
+
+// hostAlias is what known_hosts calls a workspace: the same wherever it is
+// reached. It is no name, for ssh takes no capitals there.
+func hostAlias(w api.Workspace) string { return "latchkey-" + w.ID }
+
+// hostPort takes an address apart. Without a port it is ssh's.
+func hostPort(address string) (host string, port uint16, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil && !strings.Contains(address, ":") {
+		return address, 22, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 || host == "" {
+		return "", 0, fmt.Errorf("%q is no HOST:PORT", address)
+	}
+	return host, uint16(n), nil
+}
+
+// oneWord reports whether ssh_config takes a word as it is: what is a pattern, a
+// token or a comment there is not.
+func oneWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`"'\#%*?!,=$`, r)
+	})
+}

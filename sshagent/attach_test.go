@@ -1,0 +1,184 @@
+package sshagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+)
+
+// serveKeyring is an agent of somebody's own, with one key, as an Upstream.
+func serveKeyring(t *testing.T, name string) (Upstream, ssh.PublicKey) {
+	t.Helper()
+	keys := agent.NewKeyring()
+	private := newKey(t)
+	if err := keys.Add(agent.AddedKey{PrivateKey: private, Comment: name}); err != nil {
+		t.Fatal(err)
+	}
+	return Upstream{Name: name, Dial: func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go agent.ServeAgent(keys, theirs)
+		return ours, nil
+	}}, public(t, private)
+}
+
+func TestAttach(t *testing.T) {
+	s := &Server{}
+	socket := serve(t, s)
+	early := client(t, socket)
+	if keys, err := early.List(); err != nil || len(keys) != 0 {
+		t.Fatalf("List before Attach = %v, %v; want nothing", keys, err)
+	}
+	laptop, key := serveKeyring(t, "laptop")
+	detach := s.Attach(laptop, nil)
+	if keys, err := early.List(); err != nil || len(keys) != 0 {
+		t.Errorf("a link that was there before Attach lists %v, %v; want nothing still", keys, err)
+	}
+	late := client(t, socket)
+	mustListOne(t, late, key)
+	if _, err := late.Sign(key, []byte("data")); err != nil {
+		t.Errorf("Sign with the key of an attached agent: %v", err)
+	}
+	detach()
+	detach()
+	if keys, err := late.List(); err != nil || len(keys) != 0 {
+		t.Errorf("List after detach = %v, %v; want nothing", keys, err)
+	}
+	if _, err := late.Sign(key, []byte("data")); err == nil {
+		t.Error("an agent that was detached signs")
+	}
+	if keys, err := client(t, socket).List(); err != nil || len(keys) != 0 {
+		t.Errorf("List of a new link after detach = %v, %v; want nothing", keys, err)
+	}
+}
+
+// A dial that was under way when its agent was detached gives no link.
+func TestDetachWhileDialling(t *testing.T) {
+	s := &Server{}
+	dialling, goOn := make(chan struct{}), make(chan struct{})
+	ours, theirs := net.Pipe()
+	detach := s.Attach(Upstream{Name: "slow", Dial: func(context.Context) (net.Conn, error) {
+		close(dialling)
+		<-goOn
+		return ours, nil
+	}}, nil)
+	dial := s.upstreamLinks()[0].Dial
+	got := make(chan error)
+	go func() {
+		_, err := dial(context.Background())
+		got <- err
+	}()
+	<-dialling
+	detach()
+	close(goOn)
+	if err := <-got; !errors.Is(err, errDetached) {
+		t.Errorf("the dial ends with %v; want %v", err, errDetached)
+	}
+	if _, err := theirs.Write([]byte{0}); err == nil {
+		t.Error("the connection was not closed")
+	}
+}
+
+// An agent is not asked by a client that came through the connection at whose
+// other end it is.
+func TestAttachedLoop(t *testing.T) {
+	s := &Server{}
+	socket := serve(t, s)
+	host, err := ssh.NewSignerFromKey(newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	laptop, key := serveKeyring(t, "laptop")
+	const session = "the session of the laptop"
+	defer s.Attach(laptop, []byte(session))()
+	for _, c := range []struct {
+		session string
+		want    int
+	}{{"another session", 1}, {session, 0}} {
+		a := client(t, socket)
+		mustListOne(t, a, key)
+		signature, err := host.Sign(nil, []byte(c.session))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bind := appendString(appendString(appendString(nil, host.PublicKey().Marshal()), c.session), ssh.Marshal(signature))
+		// The keyring knows no binds, so only the effect counts.
+		a.Extension(extSessionBind, append(bind, 1))
+		if keys, err := a.List(); err != nil || len(keys) != c.want {
+			t.Errorf("a client that came through %q lists %d keys, %v; want %d", c.session, len(keys), err, c.want)
+		}
+	}
+}
+
+// Eight agents come and go while clients list and sign: no request reaches a
+// wrong agent, and nobody hears of a key that is not there.
+func TestAttachConcurrently(t *testing.T) {
+	s := &Server{}
+	socket := serve(t, s)
+	var coming, asking sync.WaitGroup
+	var known []ssh.PublicKey
+	stop := make(chan struct{})
+	for i := range 8 {
+		u, key := serveKeyring(t, fmt.Sprint("agent", i))
+		known = append(known, key)
+		coming.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					s.Attach(u, nil)()
+				}
+			}
+		})
+	}
+	for range 20 {
+		asking.Go(func() {
+			for range 10 {
+				conn, err := net.Dial("unix", socket)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				a := agent.NewClient(conn)
+				keys, err := a.List()
+				if err != nil {
+					t.Errorf("List: %v", err)
+				}
+				for _, k := range keys {
+					i := slices.IndexFunc(known, func(p ssh.PublicKey) bool { return string(p.Marshal()) == string(k.Marshal()) })
+					if i < 0 || k.Comment != fmt.Sprint("agent", i) {
+						t.Errorf("a list holds %s, %s", k.Comment, ssh.FingerprintSHA256(k))
+						continue
+					}
+					if signature, err := a.Sign(k, []byte("data")); err == nil {
+						if err := k.Verify([]byte("data"), signature); err != nil {
+							t.Errorf("agent%d signed wrongly: %v", i, err)
+						}
+					}
+				}
+				conn.Close()
+			}
+		})
+	}
+	asking.Wait()
+	close(stop)
+	coming.Wait()
+	if left := s.upstreamLinks(); len(left) != 0 {
+		t.Errorf("%d agents are left attached; want none", len(left))
+	}
+}
+
+func mustListOne(t *testing.T, a agent.Agent, key ssh.PublicKey) {
+	t.Helper()
+	keys, err := a.List()
+	if err != nil || len(keys) != 1 || string(keys[0].Marshal()) != string(key.Marshal()) {
+		t.Fatalf("List = %v, %v; want the one key %s", keys, err, ssh.FingerprintSHA256(key))
+	}
+}

@@ -1,0 +1,175 @@
+package sshd
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	gliderlabs "github.com/gliderlabs/ssh"
+	"golang.org/x/crypto/ssh"
+)
+
+// A client is one connection.
+type client struct {
+	net.Conn
+	server  *Server
+	host    string // its address
+	waiting *time.Timer
+	closing sync.Once
+
+	// Guarded by the server's mu.
+	user string
+	key  ssh.PublicKey // nil: has not logged in
+
+	mu       sync.Mutex
+	forwards map[string]io.Closer // what is listened on for it; nil: ended
+	agents   int                  // sessions that brought the agent along
+	detach   func()               // of the agent
+}
+
+type clientKey struct{}
+
+func clientOf(ctx gliderlabs.Context) *client { return ctx.Value(clientKey{}).(*client) }
+
+// A listener accepts clients, but not too many strangers.
+type listener struct {
+	net.Listener
+	server *Server
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.server.admit(conn); c != nil {
+			return c, nil
+		}
+		conn.Close()
+	}
+}
+
+// admit makes a client of a connection, or returns nil if it is one too many.
+func (s *Server) admit(conn net.Conn) *client {
+	host := conn.RemoteAddr().String()
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	c := &client{Conn: conn, server: s, host: host, forwards: make(map[string]io.Closer)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	strangers := 0
+	for _, n := range s.hosts {
+		strangers += n
+	}
+	if s.closed {
+		return nil
+	}
+	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost {
+		s.Log.Warn("SSH client refused: too many have not logged in yet", "remote", conn.RemoteAddr().String())
+		return nil
+	}
+	s.clients[c] = true
+	s.hosts[host]++
+	s.running.Add(1)
+	// Not a deadline: gliderlabs/ssh sets its own.
+	c.waiting = time.AfterFunc(loginTime, func() {
+		s.Log.Warn("SSH client refused: it took too long to log in", "remote", conn.RemoteAddr().String())
+		conn.Close()
+	})
+	return c
+}
+
+// accepted has the handlers find the client.
+func (s *Server) accepted(ctx gliderlabs.Context, conn net.Conn) net.Conn {
+	ctx.SetValue(clientKey{}, conn)
+	return conn
+}
+
+// serverConfig is how a client must log in: with a public key, and nothing else.
+func (s *Server) serverConfig(ctx gliderlabs.Context) *ssh.ServerConfig {
+	c := clientOf(ctx)
+	return &ssh.ServerConfig{
+		MaxAuthTries: maxAuthTries,
+		PublicKeyAuthAlgorithms: []string{ // no certificates, no SHA-1
+			ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256,
+			ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
+			ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
+		},
+		// A key may be shown that its owner does not hold, and the user name
+		// may change with each try; here both are final.
+		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+			if !c.welcome(conn.User(), key) {
+				return nil, errors.New("the key may not log in as this user")
+			}
+			return p, nil
+		},
+	}
+}
+
+// welcome notes that the client has logged in, if it may.
+func (c *client) welcome(user string, key ssh.PublicKey) bool {
+	s := c.server
+	// With the lock, lest Recheck miss a client whose key is taken away now.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, ok := s.Authorized(user, key)
+	if !ok {
+		return false
+	}
+	c.waiting.Stop()
+	c.user, c.key = user, key
+	s.known(c)
+	s.Log.Info("SSH login", "user", user, "key", ssh.FingerprintSHA256(key), "name", name, "remote", c.RemoteAddr().String())
+	return true
+}
+
+// known counts a client no longer among the strangers. mu is held.
+func (s *Server) known(c *client) {
+	if s.hosts[c.host]--; s.hosts[c.host] == 0 {
+		delete(s.hosts, c.host)
+	}
+}
+
+// failed is called for a client that did not log in.
+func (s *Server) failed(conn net.Conn, err error) {
+	var auth *ssh.ServerAuthError
+	if !errors.As(err, &auth) { // a port scan, or a client that only looks for the host key
+		s.Log.Debug("SSH client left before it logged in", "remote", conn.RemoteAddr().String(), "err", err)
+		return
+	}
+	s.Log.Warn("SSH login refused", "remote", conn.RemoteAddr().String(), "err", err)
+}
+
+// Close ends the connection and what was listened on for it. gliderlabs/ssh
+// calls it at the end; it may be called twice.
+func (c *client) Close() error {
+	err := c.Conn.Close()
+	c.closing.Do(func() {
+		c.waiting.Stop()
+		c.mu.Lock()
+		forwards, detach := c.forwards, c.detach
+		c.forwards, c.detach = nil, nil
+		c.mu.Unlock()
+		for _, f := range forwards {
+			f.Close()
+		}
+		if detach != nil {
+			detach()
+		}
+		s := c.server
+		s.mu.Lock()
+		delete(s.clients, c)
+		if c.key == nil {
+			s.known(c)
+		} else {
+			s.Log.Info("SSH connection ended", "key", ssh.FingerprintSHA256(c.key), "remote", c.RemoteAddr().String())
+		}
+		s.mu.Unlock()
+		s.running.Done()
+	})
+	return err
+}
