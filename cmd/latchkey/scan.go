@@ -149,6 +149,7 @@ func (p *program) scanSides(ctx context.Context) (*scanSides, error) {
 	if daemon, err := workspace.NewScanner(dir); err == nil {
 		// The connection is made by the first request.
 		if _, err := daemon.Scan(ctx, bytes.NewReader(nil)); err == nil {
+			p.tellLess(ctx, dir)
 			return p.daemonSide(daemon), nil
 		} else if !workspace.NotRunning(err) {
 			daemon.Close()
@@ -172,6 +173,14 @@ func (p *program) scanSides(ctx context.Context) (*scanSides, error) {
 		login: &s.login,
 		close: s.Close,
 	}, nil
+}
+
+// tellLess warns if the daemon has no secrets to look for: nothing found says
+// little then.
+func (p *program) tellLess(ctx context.Context, dir string) {
+	if state, err := workspace.Status(ctx, dir); err == nil && state.Secrets.Notice != "" {
+		p.warn(withHint(errors.New(state.Secrets.Notice), "what is not given to this workspace is not found: scan where you are logged in and no daemon runs"))
+	}
 }
 
 // daemonSide asks the daemon for the values that it delivers, and through it the

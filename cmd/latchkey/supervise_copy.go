@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,7 @@ type output struct {
 	from     *os.File
 	to       *mask.Writer
 	terminal bool
+	err      error // of writing, for who waits for copy
 }
 
 // terminalLag is how long what was written to a terminal may take to its other
@@ -63,7 +65,7 @@ const terminalLag = 100 // milliseconds
 // copy copies until nobody can write any more, or the child has ended and what
 // it wrote is copied: others that it left running must not keep us.
 func (o *output) copy(wake int) {
-	defer o.to.Close()
+	defer func() { o.err = cmp.Or(o.err, o.to.Close()) }()
 	fd := int(o.from.Fd())
 	b := make([]byte, 32<<10)
 	for {
@@ -80,6 +82,7 @@ func (o *output) copy(wake int) {
 		// Whose reader is gone is told when it writes again. A terminal that is
 		// gone has told by SIGHUP.
 		if _, err := o.to.Write(b[:n]); err != nil && !o.terminal {
+			o.err = err
 			o.from.Close()
 			return
 		}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/latchkey/latchkey/workspace"
@@ -42,5 +44,24 @@ func TestRunMaskHidesAllValues(t *testing.T) {
 	got, _ := ran(t, exec.Command(cmd.Path, cmd.Args[1:]...))
 	if want := (result{0, "[secret A] [secret B] [secret config]\n", ""}); got != want {
 		t.Errorf("run --mask = %+v; want %+v", got, want)
+	}
+}
+
+// What could not be written is not taken for success.
+func TestRunMaskTellsOfAFullDisk(t *testing.T) {
+	newHome(t)
+	newSecretsDaemon(t, variable("A", "value-of-a"))
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	cmd := latchkeyRun(t, "--mask", "--", "echo", "hello")
+	cmd.Stdout = full
+	var said strings.Builder
+	cmd.Stderr = &said
+	err = cmd.Run()
+	if cmd.ProcessState.ExitCode() != exitRun || !strings.Contains(said.String(), "writing the output: write /dev/stdout: no space left on device") {
+		t.Errorf("run --mask > /dev/full: %v, %q; want status %d, and why", err, said.String(), exitRun)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,6 +38,7 @@ type masking struct {
 	cooked  *term.State // of our terminal, while it is raw
 	typed   *sync.Cond  // our terminal became raw, or the child has ended
 	gone    bool        // the child has ended
+	failed  error       // what it printed could not be written
 }
 
 // newMasking decides on the child's streams. It is in a session of its own if it
@@ -184,6 +186,10 @@ func (m *masking) drain() {
 	defer m.mu.Unlock()
 	for _, o := range m.outputs {
 		o.from.Close()
+		// A reader that has gone is what SIGPIPE is for: the program was told.
+		if o.err != nil && !o.terminal && !errors.Is(o.err, syscall.EPIPE) {
+			m.failed = o.err
+		}
 	}
 	m.wake[0].Close()
 	m.outputs, m.master = nil, nil

@@ -53,6 +53,9 @@ func (r *runner) supervise(ctx context.Context, vars []workspace.Variable) error
 	if err != nil {
 		return notRun(r.words[0], err, s.env, vars)
 	}
+	if s.mask != nil && s.mask.failed != nil && status.Exited() && status.ExitStatus() == 0 {
+		return &statusError{outputError(s.mask.failed), exitRun}
+	}
 	return &endedError{status}
 }
 
