@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,12 +40,30 @@ func TestRunWatchSeesFiles(t *testing.T) {
 func TestRunMaskHidesAllValues(t *testing.T) {
 	newHome(t)
 	d := newSecretsDaemon(t, variable("A", "value-of-a"), variable("B", "value-of-b"))
-	d.files = []workspace.Variable{{Secret: "config", Value: []byte("first line\nvalue-of-file\n")}}
+	d.change(func(*workspace.SecretState) {
+		d.files = []workspace.Variable{{Secret: "config", Value: []byte("first line\nvalue-of-file\n")}}
+	})
 	cmd := latchkeyRun(t, "--mask", "--only", "A", "--", "/bin/sh", "-c", `echo "$A value-of-b value-of-file"`)
 	got, _ := ran(t, exec.Command(cmd.Path, cmd.Args[1:]...))
 	if want := (result{0, "[secret A] [secret B] [secret config]\n", ""}); got != want {
 		t.Errorf("run --mask = %+v; want %+v", got, want)
 	}
+}
+
+// A value that comes later is hidden too, also when the program is not given it.
+func TestRunMaskWatchHidesWhatIsNotGiven(t *testing.T) {
+	newHome(t)
+	d := newSecretsDaemon(t, variable("A", "value-of-a"), variable("B", "value-of-b"))
+	end := filepath.Join(t.TempDir(), "end")
+	tt := startOnPipes(t, latchkeyRun(t, "--watch", "--mask", "--only", "A", "--", "/bin/sh", "-c", `until [ -e "$0" ]; do echo another-of-b; sleep 0.05; done`, end))
+	tt.sees(t, "another-of-b")
+	d.awaitWatcher()
+	d.set(variable("A", "value-of-a"), variable("B", "another-of-b"))
+	tt.sees(t, "[secret B]")
+	if err := os.WriteFile(end, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tt.ends(t)
 }
 
 // What could not be written is not taken for success.

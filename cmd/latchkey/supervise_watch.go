@@ -126,13 +126,7 @@ func (r *runner) watchSecrets(ctx context.Context, s *supervisor, vars []workspa
 		}
 		before := r.given.filesOnly(r.only)
 		r.given.SecretState = state
-		next := r.given.stillOnly(r.only)
-		same := slices.EqualFunc(next, vars, func(a, b workspace.Variable) bool { return a.Name == b.Name && string(a.Value) == string(b.Value) })
-		if same && slices.Equal(before, r.given.filesOnly(r.only)) {
-			continue
-		}
-		vars = next
-		if s.mask != nil {
+		if s.mask != nil { // what CMD is not given is hidden too
 			hidden, err := r.hidden(ctx)
 			if err != nil {
 				r.warn(fmt.Errorf("new values of files are not hidden: %w", err))
@@ -140,6 +134,12 @@ func (r *runner) watchSecrets(ctx context.Context, s *supervisor, vars []workspa
 			}
 			s.mask.use(r.maskSet(s.mask.values(), hidden))
 		}
+		next := r.given.stillOnly(r.only)
+		same := slices.EqualFunc(next, vars, func(a, b workspace.Variable) bool { return a.Name == b.Name && string(a.Value) == string(b.Value) })
+		if same && slices.Equal(before, r.given.filesOnly(r.only)) {
+			continue
+		}
+		vars = next
 		s.changed(r.environ(vars), r.signal)
 	}
 }
