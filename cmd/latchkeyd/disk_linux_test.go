@@ -94,7 +94,7 @@ func TestDiskFull(t *testing.T) {
 
 // A first start on a full disk leaves nothing that the next one trips over.
 func TestFirstStartOnFullDisk(t *testing.T) {
-	dir := tmpfs(t, "mode=0700,size=256k")
+	dir := tmpfs(t, "mode=0700,size=512k")
 	s := newSite(t)
 	data := filepath.Join(dir, "data")
 	ballast := filepath.Join(dir, "ballast")
@@ -123,7 +123,7 @@ func TestFirstStartOnFullDisk(t *testing.T) {
 		if code := r.wait(); code != exitError || !strings.Contains(r.said(), "latchkeyd: error: ") || !strings.Contains(r.said(), "latchkeyd: hint: make room ") {
 			t.Errorf("with %d bytes of room: exit status %d; want an error, and the hint to make room:\n%s", room, code, r.said())
 		}
-		if room > 256<<10 {
+		if room > 512<<10 {
 			t.Fatalf("with %d bytes of room latchkeyd still does not start:\n%s", room, r.said())
 		}
 	}
