@@ -85,7 +85,7 @@ func TestConfinedWithoutSecrets(t *testing.T) {
 	need(t, "ssh-keygen")
 	public := w.Write(t, "key.pub", w.Run(t, "latchkey", "publickey"))
 	message := w.Write(t, "message", "to sign")
-	w.Run(t, "ssh-keygen", "-Y", "sign", "-n", "file", "-f", public, message)
+	w.Run(t, "ssh-keygen", "-Y", "sign", "-n", "git", "-f", public, message)
 	d.stop(t)
 	if left, err := filepath.Glob(filepath.Join(w.Runtime, "*.sock")); err != nil || len(left) > 0 {
 		t.Errorf("the daemon has left %q, %v", left, err)

@@ -76,8 +76,8 @@ func (c consumers) sshKeygen(t *testing.T) {
 	data := c.Write(t, "data", "what is signed\n")
 	signers := c.Write(t, "signers", "me "+c.public+"\n")
 	os.Remove(data + ".sig")
-	c.Run(t, "ssh-keygen", "-Y", "sign", "-n", "file", "-f", key, data)
-	verify := c.Command(t, "ssh-keygen", "-Y", "verify", "-n", "file", "-f", signers, "-I", "me", "-s", data+".sig")
+	c.Run(t, "ssh-keygen", "-Y", "sign", "-n", "git", "-f", key, data)
+	verify := c.Command(t, "ssh-keygen", "-Y", "verify", "-n", "git", "-f", signers, "-I", "me", "-s", data+".sig")
 	verify.Stdin = strings.NewReader("what is signed\n")
 	if out, err := verify.CombinedOutput(); err != nil {
 		t.Errorf("ssh-keygen -Y verify: %v\n%s", err, out)

@@ -78,7 +78,7 @@ func (k *keeper) sign(t *testing.T) {
 	}
 	for i := range memorySignatures {
 		sum := sha256.Sum256(fmt.Appendf(nil, "what is to be signed, %d", i))
-		data := append([]byte("SSHSIG\x00\x00\x00\x04test\x00\x00\x00\x00\x00\x00\x00\x06sha256\x00\x00\x00\x20"), sum[:]...)
+		data := append([]byte("SSHSIG\x00\x00\x00\x03git\x00\x00\x00\x00\x00\x00\x00\x06sha256\x00\x00\x00\x20"), sum[:]...)
 		signature, err := a.SignWithFlags(k.public, data, flags)
 		if err == nil {
 			err = k.public.Verify(data, signature)
