@@ -5,9 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
@@ -132,7 +130,7 @@ func parseSigned(k Key, in api.SignRequest) (use api.KeyUse, what string, err er
 		}
 	}
 	if auth.HostKey != nil {
-		named := hostFingerprint(auth.HostKey)
+		named := signdata.HostFingerprint(auth.HostKey)
 		if use.Host != "" && use.Host != named {
 			return refuse("the login names the host key %s, but the session is with %s", named, use.Host)
 		}
@@ -166,21 +164,7 @@ func proven(h api.HostProof, session []byte) (string, error) {
 	if err := key.Verify(session, &sig); err != nil {
 		return "", errors.New("the host's key did not sign the session of the login")
 	}
-	return hostFingerprint(h.Key), nil
-}
-
-// hostFingerprint is that of a host's key; of a certificate, that of the key in
-// it, as ssh-keygen -l has it.
-func hostFingerprint(blob []byte) string {
-	key, err := ssh.ParsePublicKey(blob)
-	if err != nil { // of a kind that x/crypto does not know
-		sum := sha256.Sum256(blob)
-		return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
-	}
-	if cert, ok := key.(*ssh.Certificate); ok {
-		key = cert.Key
-	}
-	return ssh.FingerprintSHA256(key)
+	return signdata.HostFingerprint(h.Key), nil
 }
 
 // isKey reports whether a login is by the key, or by a certificate of it.

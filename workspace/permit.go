@@ -2,8 +2,6 @@ package workspace
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
+	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
 // permit says why a key of the Source must not sign. What the server is to sign
@@ -44,10 +43,10 @@ func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
 	case r.UserAuth == nil:
 		return errors.New("neither a login nor an SSH signature")
 	case r.UserAuth.HostKey != nil: // only the host that has this key takes it
-		use.Host = hostFingerprint(r.UserAuth.HostKey)
+		use.Host = signdata.HostFingerprint(r.UserAuth.HostKey)
 	default:
 		if b := loginBind(r); b != nil {
-			use.Host = hostFingerprint(b.HostKey.Marshal())
+			use.Host = signdata.HostFingerprint(b.HostKey.Marshal())
 		}
 	}
 	return p.Permits(use, at)
@@ -63,20 +62,6 @@ func loginBind(r sshagent.Request) *sshagent.SessionBind {
 		return nil
 	}
 	return last
-}
-
-// hostFingerprint is that of a host's key; of a certificate, that of the key in
-// it, as ssh-keygen -l has it.
-func hostFingerprint(blob []byte) string {
-	key, err := ssh.ParsePublicKey(blob)
-	if err != nil { // of a kind that x/crypto does not know
-		sum := sha256.Sum256(blob)
-		return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
-	}
-	if cert, ok := key.(*ssh.Certificate); ok {
-		key = cert.Key
-	}
-	return ssh.FingerprintSHA256(key)
 }
 
 // maxProofs bounds what is remembered from Permit to the signature, which comes
