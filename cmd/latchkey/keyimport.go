@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -43,7 +42,7 @@ func (p *program) keyImport(c *cli.Context, s *session) error {
 	if err := checkKeepOld(seconds(c, "keep-old")); err != nil {
 		return err
 	}
-	pem, err := p.readKeyFile(file)
+	pem, err := p.readSecretInput(file, "a private key", "latchkey key import NAME", maxKeyFile)
 	if err != nil {
 		return err
 	}
@@ -86,21 +85,6 @@ func fileName(file string) string {
 		return "on stdin"
 	}
 	return file
-}
-
-func (p *program) readKeyFile(file string) ([]byte, error) {
-	if file == "-" {
-		if isTerminal(p.stdin) { // where it would be shown as it is typed
-			return nil, withHint(errors.New("stdin is a terminal, where a private key would be shown"), "name the file, or redirect stdin: latchkey key import NAME - < FILE")
-		}
-		return readBounded(p.stdin, "the key on stdin", maxKeyFile)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f, file, maxKeyFile)
 }
 
 // checkKey checks that this is a private key, with the passphrase it needs.

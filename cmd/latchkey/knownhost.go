@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -92,7 +91,7 @@ func (p *program) knownHostAdd(c *cli.Context, s *session) error {
 
 func (p *program) knownHostImport(c *cli.Context, s *session) error {
 	file := c.Args().First()
-	content, err := p.readKnownHosts(file)
+	content, err := p.readInput(file, knownhost.MaxContent)
 	if err != nil {
 		return err
 	}
@@ -136,18 +135,6 @@ func contains(list []api.KnownHost, l knownhost.Line) bool {
 		}
 	}
 	return false
-}
-
-func (p *program) readKnownHosts(file string) ([]byte, error) {
-	if file == "-" {
-		return readBounded(p.stdin, "stdin", knownhost.MaxContent)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f, file, knownhost.MaxContent)
 }
 
 // trust adds lines when the user has seen whose keys they are.

@@ -31,6 +31,27 @@ func readPrivate(path string, limit int64) ([]byte, error) {
 	return readBounded(f, path, limit)
 }
 
+// readInput reads a file that an argument names; - is stdin.
+func (p *program) readInput(file string, limit int64) ([]byte, error) {
+	if file == "-" {
+		return readBounded(p.stdin, "stdin", limit)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f, file, limit)
+}
+
+// readSecretInput is readInput of what must not be shown as it is typed.
+func (p *program) readSecretInput(file, what, command string, limit int64) ([]byte, error) {
+	if file == "-" && isTerminal(p.stdin) {
+		return nil, withHint(fmt.Errorf("stdin is a terminal, where %s would be shown", what), "name the file, or redirect stdin: "+command+" - < FILE")
+	}
+	return p.readInput(file, limit)
+}
+
 // readBounded reads all of a file that must not be longer than limit bytes.
 func readBounded(r io.Reader, name string, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -40,7 +39,7 @@ func (p *program) secretImport(c *cli.Context, s *session) error {
 	if format == "" {
 		format = formatOf(file)
 	}
-	content, err := p.readImport(file)
+	content, err := p.readSecretInput(file, "values", "latchkey secret import", importfile.MaxContent)
 	if err != nil {
 		return err
 	}
@@ -86,21 +85,6 @@ func importName(file string) string {
 		return "stdin"
 	}
 	return file
-}
-
-func (p *program) readImport(file string) ([]byte, error) {
-	if file == "-" {
-		if isTerminal(p.stdin) { // where it would be shown as it is typed
-			return nil, withHint(errors.New("stdin is a terminal, where values would be shown"), "name the file, or redirect stdin: latchkey secret import - < FILE")
-		}
-		return readBounded(p.stdin, "stdin", importfile.MaxContent)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f, file, importfile.MaxContent)
 }
 
 // importProblems tells all that is wrong with a file, a line each.
