@@ -1,7 +1,6 @@
 package keyserver
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -120,7 +119,7 @@ func parseSigned(k Key, in api.SignRequest) (use api.KeyUse, what string, err er
 		return refuse("an SSH signature is not made for a host")
 	case sig != nil:
 		return api.KeyUse{Namespace: sig.Namespace}, fmt.Sprintf("SSH signature in the namespace %q", shown(sig.Namespace)), nil
-	case !isKey(k, auth.Key):
+	case !auth.By(k.PublicKey):
 		return refuse("the login that is to be signed is by another key")
 	}
 	what = fmt.Sprintf("login as %q", shown(auth.User))
@@ -165,19 +164,6 @@ func proven(h api.HostProof, session []byte) (string, error) {
 		return "", errors.New("the host's key did not sign the session of the login")
 	}
 	return signdata.HostFingerprint(h.Key), nil
-}
-
-// isKey reports whether a login is by the key, or by a certificate of it.
-func isKey(k Key, blob []byte) bool {
-	if bytes.Equal(blob, k.PublicKey) {
-		return true
-	}
-	key, err := ssh.ParsePublicKey(blob)
-	if err != nil {
-		return false
-	}
-	cert, ok := key.(*ssh.Certificate)
-	return ok && bytes.Equal(cert.Key.Marshal(), k.PublicKey)
 }
 
 // signatureAlgorithm is the algorithm that is asked for, if the key has it.

@@ -92,6 +92,8 @@ type testSource struct {
 
 	fetching func(context.Context) error // if not nil, called by Signer before it answers
 	signing  func()                      // if not nil, called while a key signs
+	show     func(Key, Client) error     // if not nil
+	permit   func(Request) error         // if not nil
 
 	mu             sync.Mutex
 	fetched        int
@@ -135,6 +137,20 @@ func (s *testSource) Signer(ctx context.Context, key ssh.PublicKey) (Signer, err
 		}
 	}
 	return nil, errors.New("the test has no such key")
+}
+
+func (s *testSource) Show(key Key, c Client) error {
+	if s.show == nil {
+		return nil
+	}
+	return s.show(key, c)
+}
+
+func (s *testSource) Permit(r Request) error {
+	if s.permit == nil {
+		return nil
+	}
+	return s.permit(r)
 }
 
 func (s *testSource) counts() (fetched, closed int) {

@@ -62,24 +62,24 @@ func (s *session) collectSource(ctx context.Context, l *listing) (added int, err
 			return err
 		}
 		for _, key := range keys {
-			added += l.add(key.Public.Marshal(), key.Comment, offer{key: key})
+			if blob := key.Public.Marshal(); s.shown(key) {
+				added += l.add(blob, key.Comment, offer{key: key})
+			} else {
+				l.hide(blob, offer{key: key})
+			}
 		}
 		return nil
 	})
 	return added, err
 }
 
-// collectAdded adds the added keys that the client may see. Those that it may
-// not are not to be had from others either.
+// collectAdded adds the added keys that the client may see.
 func (s *session) collectAdded(l *listing) {
 	for _, key := range s.server.added().list() {
 		if s.visible(key) {
 			l.add([]byte(key.blob), key.key.Comment, offer{added: key})
-			continue
-		}
-		id := keyID(sha256.Sum256([]byte(key.blob)))
-		if _, ok := l.offers[id]; !ok {
-			l.offers[id] = offer{added: key}
+		} else {
+			l.hide([]byte(key.blob), offer{added: key})
 		}
 	}
 }
@@ -106,4 +106,13 @@ func (l *listing) add(blob []byte, comment string, o offer) int {
 	l.keys++
 	l.offers[id] = o
 	return 1
+}
+
+// hide leaves a key out that the client may not see: it is not to be had from
+// others either.
+func (l *listing) hide(blob []byte, o offer) {
+	id := keyID(sha256.Sum256(blob))
+	if _, ok := l.offers[id]; !ok {
+		l.offers[id] = o
+	}
 }

@@ -12,17 +12,22 @@ import (
 	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
-// A Request is what a client wants signed with a key of the Source: a login
-// (UserAuth) or an SSH signature of a file or commit (SSHSIG); the other is nil.
-// It is valid until Permit returns.
-type Request struct {
-	Key        Key
-	UserAuth   *signdata.UserAuth
-	SSHSIG     *signdata.SSHSIG
+// A Client is who is at the other end of a connection, as far as the agent can tell.
+type Client struct {
 	Binds      []SessionBind // that the connection has, oldest first
 	BindFailed bool          // a bind of the connection was refused: who is behind it is not known
 	Forwarded  bool          // the client is not on this machine, as the binds have it
 	Peer       Peer
+}
+
+// A Request is what a client wants signed with a key of the Source: a login
+// (UserAuth) or an SSH signature of a file or commit (SSHSIG); the other is nil.
+// It is valid until Permit returns.
+type Request struct {
+	Client
+	Key      Key
+	UserAuth *signdata.UserAuth
+	SSHSIG   *signdata.SSHSIG
 }
 
 var (
@@ -38,17 +43,28 @@ func (s *session) permit(key Key, r signRequest) error {
 	if err != nil {
 		return err
 	}
-	if auth != nil && !bytes.Equal(auth.Key, r.blob) {
+	if auth != nil && !auth.By(r.blob) {
 		return errOtherKey
 	}
-	if s.server.Permit == nil {
-		return nil
+	request := Request{Client: s.client(), Key: key, UserAuth: auth, SSHSIG: sig}
+	return guard(s.log, "asking whether to sign", func() error { return s.server.Source.Permit(request) })
+}
+
+// shown reports whether the client sees a key of the Source.
+func (s *session) shown(key Key) bool {
+	err := guard(s.log, "asking whether to show a key", func() error { return s.server.Source.Show(key, s.client()) })
+	if err != nil {
+		s.log.Info("key not shown", "key", ssh.FingerprintSHA256(key.Public), "why", err)
 	}
-	request := Request{Key: key, UserAuth: auth, SSHSIG: sig, BindFailed: s.bindFailed, Forwarded: s.forwarded(), Peer: s.peer}
+	return err == nil
+}
+
+func (s *session) client() Client {
+	c := Client{BindFailed: s.bindFailed, Forwarded: s.forwarded(), Peer: s.peer}
 	for _, b := range s.binds {
-		request.Binds = append(request.Binds, b.SessionBind)
+		c.Binds = append(c.Binds, b.SessionBind)
 	}
-	return guard(s.log, "asking whether to sign", func() error { return s.server.Permit(request) })
+	return c
 }
 
 // forwarded reports whether the client is on another machine, as far as binds say.

@@ -26,10 +26,10 @@ type Key struct {
 	Comment string
 }
 
-// A Source supplies the keys a [Server] offers. It may hold them in memory or
-// ask another machine to sign: a [Signer] does not say which. Its methods are
-// called concurrently. They bound their own time: the Server has no timeout for
-// them, but ends the context when the client hangs up.
+// A Source supplies the keys a [Server] offers, and says who may use them for
+// what. It may hold them in memory or ask another machine to sign: a [Signer] does
+// not say which. Its methods are called concurrently. They bound their own time:
+// the Server has no timeout for them, but ends the context when the client hangs up.
 type Source interface {
 	// Keys lists the keys on offer, in the order in which to offer them. It
 	// needs no private key.
@@ -39,6 +39,15 @@ type Source interface {
 	// requests that come together, closes what it got, and ends the context if
 	// nobody waits any more.
 	Signer(context.Context, ssh.PublicKey) (Signer, error)
+
+	// Show says why a client must not see one of the keys in its list, or nil. ssh
+	// proves which host it leads to before it asks for the list, so that a host need
+	// not be offered, nor hear of, a key that does not log in to it.
+	Show(Key, Client) error
+
+	// Permit says why one of the keys must not sign a request, or nil. Its error is
+	// logged, as that of Show is, so it holds no secret.
+	Permit(Request) error
 }
 
 // A Signer signs with one private key until it is closed. It is safe for
@@ -93,10 +102,6 @@ type Server struct {
 	Idle      time.Duration  // how long to keep a private key of the Source after its last use; 0: forget it at once
 	Log       *slog.Logger   // nil: no log
 	Observe   func(Activity) // if not nil, called before the client is answered
-
-	// Permit, if not nil, says why a key of the Source must not sign a request;
-	// its error is logged, so it holds no secret. The client waits for it.
-	Permit func(Request) error
 
 	NoAdd    bool          // clients may not add keys
 	Lifetime time.Duration // of a key that is added without one; 0: until it is removed

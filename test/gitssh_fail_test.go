@@ -10,6 +10,8 @@ import (
 	"github.com/gliderlabs/ssh"
 	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/latchkey/latchkey/keyserver/api"
 )
 
 // Where the Latchkey key cannot be had, one line says so and why, and the user's
@@ -224,4 +226,30 @@ func startDoor(t testing.TB, done <-chan struct{}) host {
 	go door.Serve(l)
 	t.Cleanup(func() { door.Close() })
 	return host{alias: "door", user: "git", key: public, port: l.Addr().(*net.TCPAddr).Port, lines: []string{"BatchMode no"}}
+}
+
+// A key that its policy keeps from a host is not offered to it, with a daemon and
+// without, and the user hears why.
+func TestGitSSHPolicy(t *testing.T) {
+	withAndWithoutDaemon(t, nil, func(t *testing.T, s *stage) {
+		other := startSSHD(t, nil)
+		other.Authorize(t, s.user.publicKey(t))
+		s.Reaches(t, s.sshd.host("forge"), other.host("other"))
+		hosts := []api.KeyHost{{Name: "forge", Fingerprint: fingerprintOf(t, s.sshd.HostKey)}}
+		if _, err := s.user.UpdateKey(t.Context(), api.Me, api.DefaultKey, api.UpdateKeyRequest{Hosts: &hosts}); err != nil {
+			t.Fatal(err)
+		}
+		s.Run(t, "git", "ls-remote", s.url())
+		out, err := s.Try(t, "git", "ls-remote", "other:"+other.Repository(t, "app"))
+		want := "Permission denied (publickey).\r\nlatchkey: hint: other was not offered your key: the key logs in to forge only, not to the host with the key " + fingerprintOf(t, other.HostKey)
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("git ls-remote of a host that the key is not for: %v\n%s\nwant in it\n%s", err, out, want)
+		}
+		if len(offeredTo(other)) > 0 {
+			t.Errorf("that host was offered %v", offeredTo(other))
+		}
+		if n := s.server.fetches(t); n != 1 {
+			t.Errorf("%d private keys were fetched; want one, for the host that it is for", n)
+		}
+	})
 }

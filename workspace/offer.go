@@ -20,6 +20,8 @@ import (
 type Offer struct {
 	Keys  []string `json:"keys"`            // those on offer, as authorized_keys lines
 	Error string   `json:"error,omitempty"` // why the last request failed, if it did
+
+	Refusals []StateRefusal `json:"refusals"` // the last ones, newest last
 }
 
 // LastOffer asks the daemon of a runtime directory what it last heard. A client
@@ -74,10 +76,11 @@ func askSocket(ctx context.Context, socket, path string, most int64) ([]byte, er
 	return nil, fmt.Errorf("the answer was %s", answer.Status)
 }
 
-func (s *Source) lastOffer() Offer {
+// LastOffer is what was last heard of the server.
+func (s *Source) LastOffer() Offer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := Offer{Keys: []string{}}
+	o := Offer{Keys: []string{}, Refusals: s.refusals.last()}
 	for _, k := range s.known {
 		line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.Public)))
 		o.Keys = append(o.Keys, strings.TrimSpace(line+" "+k.Comment))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,12 +15,14 @@ import (
 	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
-// permit says why a key of the Source must not sign. What the server is to sign
-// it checks again; whether the client is on another machine, only the agent sees.
-func (s *Source) permit(r sshagent.Request) error {
+var errNotOffered = errors.New("the server does not offer this key any more")
+
+// Permit says why a key must not sign. What the server is to sign it checks again;
+// whether the client is on another machine, only the agent sees.
+func (s *Source) Permit(r sshagent.Request) error {
 	o, ok := s.offered(r.Key.Public)
 	if !ok {
-		return errors.New("the server does not offer this key any more")
+		return errNotOffered
 	}
 	err := permit(o.policy, r, time.Now())
 	if err != nil {
@@ -50,6 +53,29 @@ func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
 		}
 	}
 	return p.Permits(use, at)
+}
+
+// Show says why a client must not see a key listed. Where it leads decides, as far
+// as that is known: a client that has bound nothing (ssh-add, ssh-keygen, a library)
+// sees what is usable at all.
+func (s *Source) Show(key sshagent.Key, c sshagent.Client) error {
+	o, ok := s.offered(key.Public)
+	if !ok {
+		return errNotOffered
+	}
+	err := shows(o.policy, c, time.Now())
+	if err != nil {
+		s.refusals.add(ssh.FingerprintSHA256(key.Public), err)
+	}
+	return err
+}
+
+func shows(p api.KeyPolicy, c sshagent.Client, at time.Time) error {
+	host := ""
+	if n := len(c.Binds); n > 0 && !c.Binds[n-1].Forwarding { // else it may go on from there
+		host = signdata.HostFingerprint(c.Binds[n-1].HostKey.Marshal())
+	}
+	return p.Shows(host, c.Forwarded || c.BindFailed, at)
 }
 
 // loginBind is the bind of the session that a login is in, nil if there is none.
@@ -105,7 +131,8 @@ type refusals struct {
 	list []StateRefusal
 }
 
-// add notes why a key has not signed.
+// add notes why a key has not signed, or was not shown. What was the last time is
+// noted once: a host that is asked every minute must not push out all else.
 func (r *refusals) add(fingerprint string, err error) {
 	why := err.Error()
 	var e *api.Error
@@ -114,6 +141,7 @@ func (r *refusals) add(fingerprint string, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.list = slices.DeleteFunc(r.list, func(old StateRefusal) bool { return old.Key == fingerprint && old.Why == why })
 	r.list = append(r.list, StateRefusal{Key: fingerprint, At: time.Now(), Why: why})
 	if n := len(r.list) - maxRefusals; n > 0 {
 		r.list = append([]StateRefusal(nil), r.list[n:]...)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -48,21 +49,27 @@ func TestPermit(t *testing.T) {
 		}
 		return a
 	}
-	binds := func(b ...sshagent.SessionBind) []sshagent.SessionBind { return b }
+	client := func(b ...sshagent.SessionBind) sshagent.Client {
+		return sshagent.Client{Binds: b, Forwarded: len(b) > 0 && b[0].Forwarding}
+	}
+	failed := func(c sshagent.Client) sshagent.Client {
+		c.BindFailed = true
+		return c
+	}
 	toGit := bindOf(t, git, "session", false)
 	uses := map[string]sshagent.Request{
 		"local login without a bind": {UserAuth: login(nil)},
 		"login bound to git":         {UserAuth: login(git.public)},
 		"login bound to a cert":      {UserAuth: login(cert)},
 		"login bound to another":     {UserAuth: login(other.public)},
-		"login in git's session":     {UserAuth: login(nil), Binds: binds(toGit)},
-		"login in another's session": {UserAuth: login(nil), Binds: binds(bindOf(t, other, "session", false))},
-		"login of another session":   {UserAuth: login(nil), Binds: binds(bindOf(t, git, "before", false))},
-		"login where git forwards":   {UserAuth: login(nil), Binds: binds(bindOf(t, git, "session", true)), Forwarded: true},
-		"login after a failed bind":  {UserAuth: login(nil), Binds: binds(toGit), BindFailed: true},
-		"login from another, to git": {UserAuth: login(nil), Binds: binds(bindOf(t, other, "hop", true), toGit), Forwarded: true},
+		"login in git's session":     {UserAuth: login(nil), Client: client(toGit)},
+		"login in another's session": {UserAuth: login(nil), Client: client(bindOf(t, other, "session", false))},
+		"login of another session":   {UserAuth: login(nil), Client: client(bindOf(t, git, "before", false))},
+		"login where git forwards":   {UserAuth: login(nil), Client: client(bindOf(t, git, "session", true))},
+		"login after a failed bind":  {UserAuth: login(nil), Client: failed(client(toGit))},
+		"login from another, to git": {UserAuth: login(nil), Client: client(bindOf(t, other, "hop", true), toGit)},
 		"commit":                     {SSHSIG: &signdata.SSHSIG{Namespace: "git"}},
-		"commit from another":        {SSHSIG: &signdata.SSHSIG{Namespace: "git"}, Binds: binds(bindOf(t, other, "hop", true)), Forwarded: true},
+		"commit from another":        {SSHSIG: &signdata.SSHSIG{Namespace: "git"}, Client: client(bindOf(t, other, "hop", true))},
 		"file":                       {SSHSIG: &signdata.SSHSIG{Namespace: "file"}},
 		"neither":                    {},
 	}
@@ -103,6 +110,42 @@ func TestPermit(t *testing.T) {
 	}
 }
 
+// A key is listed to those who may use it where they lead.
+func TestShows(t *testing.T) {
+	git, other := newEd25519(t), newEd25519(t)
+	toGit, toOther, viaOther := bindOf(t, git, "git", false), bindOf(t, other, "other", false), bindOf(t, other, "hop", true)
+	clients := map[string]sshagent.Client{
+		"who has said nothing": {},
+		"to git":               {Binds: []sshagent.SessionBind{toGit}},
+		"to another":           {Binds: []sshagent.SessionBind{toOther}},
+		"on another":           {Binds: []sshagent.SessionBind{viaOther}, Forwarded: true},
+		"from another to git":  {Binds: []sshagent.SessionBind{viaOther, toGit}, Forwarded: true},
+		"from another to it":   {Binds: []sshagent.SessionBind{viaOther, toOther}, Forwarded: true},
+		"whose bind failed":    {BindFailed: true},
+	}
+	all := slices.Collect(maps.Keys(clients))
+	hosts := []api.KeyHost{{Name: "git", Fingerprint: ssh.FingerprintSHA256(git.public)}}
+	now := time.Now()
+	for _, tt := range []struct {
+		name   string
+		policy api.KeyPolicy
+		shows  []string
+	}{
+		{"none", api.KeyPolicy{}, all},
+		{"hosts", api.KeyPolicy{Hosts: hosts}, []string{"who has said nothing", "to git", "on another", "from another to git", "whose bind failed"}},
+		{"no forwarding", api.KeyPolicy{RefuseForwarded: true}, []string{"who has said nothing", "to git", "to another"}},
+		{"hosts, no forwarding", api.KeyPolicy{Hosts: hosts, RefuseForwarded: true}, []string{"who has said nothing", "to git"}},
+		{"its time is over", api.KeyPolicy{UsableUntil: &now}, nil},
+		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
+	} {
+		for name, client := range clients {
+			if err, want := shows(tt.policy, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
+				t.Errorf("policy %q, a client %s: %v; want listed: %t", tt.name, name, err, want)
+			}
+		}
+	}
+}
+
 // A host's proof goes from the agent's question to the server, with the login
 // that it is about and with no other.
 func TestProofReachesTheServer(t *testing.T) {
@@ -125,7 +168,7 @@ func TestProofReachesTheServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.permit(sshagent.Request{Key: sshagent.Key{Public: key.public}, UserAuth: auth, Binds: binds})
+		return s.Permit(sshagent.Request{Key: sshagent.Key{Public: key.public}, UserAuth: auth, Client: sshagent.Client{Binds: binds}})
 	}
 	signer, err := s.Signer(t.Context(), key.public)
 	if err != nil {
@@ -157,13 +200,19 @@ func TestProofReachesTheServer(t *testing.T) {
 	}
 
 	// A key that is not on offer any more is not permitted anything.
-	if err := s.permit(sshagent.Request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {
+	if err := s.Permit(sshagent.Request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {
 		t.Error("a key that the server does not list was permitted; want it refused")
 	}
 }
 
 func TestRefusalsAreBounded(t *testing.T) {
 	var r refusals
+	for _, why := range []string{"once", "again", "once"} {
+		r.add("SHA256:x", errors.New(why))
+	}
+	if last := r.last(); len(last) != 2 || last[0].Why != "again" || last[1].Why != "once" {
+		t.Errorf("the refusals are %+v; want one of each, the newest last", last)
+	}
 	for i := range 3 * maxRefusals {
 		r.add("SHA256:x", fmt.Errorf("refusal %d", i))
 	}

@@ -50,7 +50,8 @@ type StateKey struct {
 	Policy api.KeyPolicy `json:"policy"`
 }
 
-// A StateRefusal is a signature that a key has not made.
+// A StateRefusal is a signature that a key has not made, or that it was not shown
+// to a client who had no use for it.
 type StateRefusal struct {
 	Key string    `json:"key"` // its fingerprint
 	At  time.Time `json:"at"`
@@ -82,7 +83,7 @@ func NotRunning(err error) bool {
 func (d *Daemon) control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { d.tell(w, d.state(r.Context())) })
-	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.lastOffer()) })
+	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.LastOffer()) })
 	mux.Handle("GET /known-hosts", d.hosts)
 	mux.HandleFunc("GET /secrets", d.serveSecrets)
 	mux.HandleFunc("GET /secrets/wait", d.serveWait)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/latchkey/latchkey/gitssh"
 	"github.com/latchkey/latchkey/sshagent"
@@ -69,7 +70,7 @@ func (h *helper) open() error {
 	if h.first.name == "" {
 		h.first = h.place
 	}
-	h.seen.first = h.first
+	h.seen.first, h.seen.began = h.first, time.Now()
 	h.keys.helper, h.hosts.helper = h, h
 	// The daemon is left alone until there is something to ask it.
 	if _, err := os.Lstat(workspace.AgentSocket(h.runtimeDir)); err != nil && !h.isHop() {

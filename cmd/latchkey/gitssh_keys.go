@@ -107,6 +107,34 @@ func (k *ownKeys) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Si
 	return source.Signer(ctx, public)
 }
 
+// Show implements [sshagent.Source].
+func (k *ownKeys) Show(key sshagent.Key, c sshagent.Client) error {
+	source, err := k.open()
+	if err != nil {
+		return err
+	}
+	return source.Show(key, c)
+}
+
+// Permit implements [sshagent.Source].
+func (k *ownKeys) Permit(r sshagent.Request) error {
+	source, err := k.open()
+	if err != nil {
+		return err
+	}
+	return source.Permit(r)
+}
+
+// lastOffer is what the server was last heard to say, if it was asked.
+func (k *ownKeys) lastOffer() workspace.Offer {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.source == nil {
+		return workspace.Offer{}
+	}
+	return k.source.LastOffer()
+}
+
 // lines are the authorized_keys lines of the keys that were listed.
 func (k *ownKeys) lines() (lines []string) {
 	k.mu.Lock()

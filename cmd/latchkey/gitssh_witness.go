@@ -26,7 +26,8 @@ const askTimeout = time.Second
 
 // A witness remembers what the helper's agent saw of one ssh.
 type witness struct {
-	first place // of the first of the helpers of one git command
+	first place     // of the first of the helpers of one git command
+	began time.Time // before ssh did
 
 	mu       sync.Mutex
 	pid      int  // of ssh
@@ -69,10 +70,10 @@ func (h *helper) observe(a sshagent.Activity) {
 func (h *helper) explain(err error) {
 	if h.seen.now().daemon {
 		// It lists what it has, which may be nothing, or another agent's keys.
-		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
-		defer cancel()
-		last, askErr := workspace.LastOffer(ctx, h.runtimeDir)
+		last, askErr := h.lastOffer()
 		switch {
+		case askErr == nil && err != nil && h.refusal(last) != "":
+			err = errors.New(h.refusal(last))
 		case askErr == nil && last.Error != "" && (err != nil || len(last.Keys) == 0):
 			err = fmt.Errorf("%s", last.Error)
 		case askErr == nil && len(last.Keys) == 0:
@@ -84,11 +85,37 @@ func (h *helper) explain(err error) {
 	}
 }
 
-// afterwards says what to do if the host has refused the key, and only then.
+// lastOffer is what the daemon has last heard of the server, or else this process.
+func (h *helper) lastOffer() (workspace.Offer, error) {
+	if !h.seen.now().daemon {
+		return h.keys.lastOffer(), nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	return workspace.LastOffer(ctx, h.runtimeDir)
+}
+
+// refusal says why a key's policy has kept it from ssh, "" if it has not.
+func (h *helper) refusal(last workspace.Offer) string {
+	if n := len(last.Refusals); n > 0 && last.Refusals[n-1].At.After(h.seen.began) {
+		return last.Refusals[n-1].Why
+	}
+	return ""
+}
+
+// afterwards says what to do if the host was not offered the key, or has refused
+// it, and only then.
 func (h *helper) afterwards(status syscall.WaitStatus) {
 	h.asking.Wait()
 	w := h.seen.now()
-	if !status.Exited() || status.ExitStatus() != exitSSH || !w.listed || w.signed || w.failed || w.loggedIn {
+	if !status.Exited() || status.ExitStatus() != exitSSH || !w.asked || w.signed || w.failed || w.loggedIn {
+		return
+	}
+	if last, err := h.lastOffer(); err == nil && h.refusal(last) != "" {
+		h.message("hint", fmt.Sprintf("%s was not offered your key: %s", h.args.Hostname(), printable(h.refusal(last))))
+		return
+	}
+	if !w.listed {
 		return
 	}
 	lines := h.publicKeys(w.daemon)
@@ -105,15 +132,15 @@ func (h *helper) publicKeys(daemon bool) []string {
 	if lines := h.keys.lines(); len(lines) > 0 {
 		return lines
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
-	defer cancel()
 	if daemon {
-		last, err := workspace.LastOffer(ctx, h.runtimeDir)
+		last, err := h.lastOffer()
 		if err != nil {
 			return nil // it has just gone; ssh's own message must do
 		}
 		return last.Keys
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
 	return agentKeys(ctx, h.first.keysSocket())
 }
 

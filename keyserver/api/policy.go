@@ -78,6 +78,17 @@ func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
 	return refuse(`"latchkey key set NAME --host …" allows others`, "the key logs in to %s only, not to the host with the key %s", p.hosts(), cut(use.Host))
 }
 
+// Shows says why a client must not see the key listed, which is of no use to it: as
+// Permits does. host is the fingerprint of the key of the host that the client is
+// logging in to, "" if it is not known to log in anywhere.
+func (p KeyPolicy) Shows(host string, forwarded bool, at time.Time) error {
+	use := KeyUse{Host: host, Forwarded: forwarded}
+	if host == "" { // it may want a signature of a file, or say later where it goes
+		use.Namespace = p.namespaces()[0]
+	}
+	return p.Permits(use, at)
+}
+
 // HostName is what the policy calls a host by the fingerprint of its key, "" if
 // it does not name it.
 func (p KeyPolicy) HostName(fingerprint string) string {

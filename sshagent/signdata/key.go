@@ -1,6 +1,7 @@
 package signdata
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 
@@ -20,4 +21,18 @@ func HostFingerprint(blob []byte) string {
 		key = cert.Key
 	}
 	return ssh.FingerprintSHA256(key)
+}
+
+// By reports whether a login is by the key of this blob, or by a user certificate
+// of it: ssh has the agent sign with the key then (CertificateFile).
+func (a *UserAuth) By(blob []byte) bool {
+	if bytes.Equal(a.Key, blob) {
+		return true
+	}
+	key, err := ssh.ParsePublicKey(a.Key)
+	if err != nil {
+		return false
+	}
+	cert, ok := key.(*ssh.Certificate)
+	return ok && cert.CertType == ssh.UserCert && bytes.Equal(cert.Key.Marshal(), blob)
 }
