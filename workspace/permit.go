@@ -78,12 +78,15 @@ func shows(p api.KeyPolicy, c sshagent.Client, at time.Time) error {
 	return p.Shows(host, c.Forwarded || c.BindFailed, at)
 }
 
-// loginBind is the bind of the session that a login is in, nil if there is none.
+// loginBind is the bind of the session that a login is in, nil if there is none. On a
+// connection by way of another host it proves nothing: that host can sign the ID of
+// any session with its own key, and so pass a login to one host for one to another.
+// There a login must name its host.
 func loginBind(r sshagent.Request) *sshagent.SessionBind {
-	if len(r.Binds) == 0 || r.BindFailed {
+	if len(r.Binds) != 1 || r.BindFailed {
 		return nil
 	}
-	last := &r.Binds[len(r.Binds)-1]
+	last := &r.Binds[0]
 	if last.Forwarding || !bytes.Equal(last.SessionID, r.UserAuth.SessionID) {
 		return nil
 	}

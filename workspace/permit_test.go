@@ -68,15 +68,17 @@ func TestPermit(t *testing.T) {
 		"login where git forwards":   {UserAuth: login(nil), Client: client(bindOf(t, git, "session", true))},
 		"login after a failed bind":  {UserAuth: login(nil), Client: failed(client(toGit))},
 		"login from another, to git": {UserAuth: login(nil), Client: client(bindOf(t, other, "hop", true), toGit)},
+		"login from git, unnamed":    {UserAuth: login(nil), Client: client(bindOf(t, git, "hop", true), toGit)},
+		"login from git, named":      {UserAuth: login(git.public), Client: client(bindOf(t, git, "hop", true), toGit)},
 		"commit":                     {SSHSIG: &signdata.SSHSIG{Namespace: "git"}},
 		"commit from another":        {SSHSIG: &signdata.SSHSIG{Namespace: "git"}, Client: client(bindOf(t, other, "hop", true))},
 		"file":                       {SSHSIG: &signdata.SSHSIG{Namespace: "file"}},
 		"neither":                    {},
 	}
 	all := []string{"local login without a bind", "login bound to git", "login bound to a cert", "login bound to another", "login in git's session", "login in another's session",
-		"login of another session", "login where git forwards", "login after a failed bind", "login from another, to git", "commit", "commit from another"}
-	atGit := []string{"login bound to git", "login bound to a cert", "login in git's session", "login from another, to git", "commit", "commit from another"}
-	forwarded := []string{"login where git forwards", "login after a failed bind", "login from another, to git", "commit from another"}
+		"login of another session", "login where git forwards", "login after a failed bind", "login from another, to git", "login from git, unnamed", "login from git, named", "commit", "commit from another"}
+	atGit := []string{"login bound to git", "login bound to a cert", "login in git's session", "login from git, named", "commit", "commit from another"}
+	forwarded := []string{"login where git forwards", "login after a failed bind", "login from another, to git", "login from git, unnamed", "login from git, named", "commit from another"}
 	without := func(list, out []string) []string {
 		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(out, s) })
 	}
