@@ -79,7 +79,7 @@ func keyDetails(k api.Key) [][]string {
 	if k.Imported {
 		origin = "imported"
 	}
-	serves := policyWords(k)
+	serves := policyWords(k.Mode, k.Policy)
 	return [][]string{
 		{"name", k.Name},
 		{"public key", k.PublicKey},

@@ -67,7 +67,7 @@ func (p *program) keySet(c *cli.Context, s *session) error {
 	if c.Bool("json") {
 		return p.json(k)
 	}
-	p.note("the key %s is set: %s", k.Name, strings.Join(policyWords(k), "; "))
+	p.note("the key %s is set: %s", k.Name, strings.Join(policyWords(k.Mode, k.Policy), "; "))
 	if r.Mode != nil && *r.Mode != k.Mode {
 		p.note("the server is set to keep all private keys, so the mode stays %s", k.Mode)
 	}
@@ -108,24 +108,24 @@ func hostGiven(line string) (api.KeyHost, bool) {
 }
 
 // policyWords says how a key serves, and what it signs.
-func policyWords(k api.Key) []string {
-	mode := "workspaces fetch it"
-	if k.Mode == api.SignMode {
-		mode = "it stays at the server, which signs"
+func policyWords(mode api.KeyMode, policy api.KeyPolicy) []string {
+	serves := "workspaces fetch it"
+	if mode == api.SignMode {
+		serves = "it stays at the server, which signs"
 	}
 	hosts := "it logs in everywhere"
-	if len(k.Policy.Hosts) > 0 {
+	if len(policy.Hosts) > 0 {
 		var names []string
-		for _, h := range k.Policy.Hosts {
+		for _, h := range policy.Hosts {
 			names = append(names, h.Name+" "+h.Fingerprint)
 		}
 		hosts = "it logs in to " + strings.Join(names, ", ")
 	}
-	said := []string{mode, hosts, "SSH signatures for " + strings.Join(k.Policy.Namespaces, ", ")}
-	if k.Policy.RefuseForwarded {
+	said := []string{serves, hosts, "SSH signatures for " + strings.Join(policy.Namespaces, ", ")}
+	if policy.RefuseForwarded {
 		said = append(said, "not for forwarded agents")
 	}
-	if until := k.Policy.UsableUntil; until != nil {
+	if until := policy.UsableUntil; until != nil {
 		when := "usable"
 		if !time.Now().Before(*until) {
 			when = "was usable"

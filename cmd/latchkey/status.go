@@ -171,9 +171,7 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	for _, k := range d.Keys {
 		rows = append(rows, []string{"  key", strings.TrimSpace(k.Fingerprint + " " + k.Comment)})
-		if k.Mode == api.SignMode {
-			rows = append(rows, []string{"", "stays at the server, which signs"})
-		}
+		rows = append(rows, []string{"", strings.Join(policyWords(k.Mode, k.Policy), "; ")})
 	}
 	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
 	rows = append(rows, []string{"  held", held})

@@ -197,7 +197,7 @@ func TestStatusShowsRefusals(t *testing.T) {
 	}
 	got := latchkey(t, "status").ok(t)
 	for _, want := range []string{
-		"stays at the server, which signs\n",
+		"it stays at the server, which signs; it logs in everywhere; SSH signatures for git\n",
 		"\n  held        0 private keys, ",
 		"\n  not signed  just now, with " + k.Fingerprint + ": the key makes SSH signatures in the namespace git only, not in \"file\"",
 		`"latchkey key set NAME --namespace …" allows others`,
