@@ -29,7 +29,7 @@ type addRequest struct {
 	constraints
 }
 
-// Constraints of a key (RFC 9987, section 5.2).
+// Constraints of a key (RFC 9987, section 5.2.7).
 type constraints struct {
 	lifetime     time.Duration
 	mortal       bool // it has a lifetime, which may be 0
@@ -37,7 +37,7 @@ type constraints struct {
 	destinations []destination
 }
 
-// Constraints' numbers (RFC 9987, section 8).
+// Constraints' numbers (RFC 9987, section 8.2).
 const (
 	constrainLifetime  = 1
 	constrainConfirm   = 2

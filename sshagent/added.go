@@ -26,7 +26,8 @@ type addedKey struct {
 	signer Signer
 
 	// The table's lock guards these.
-	timer *time.Timer // ends its lifetime; nil if it has none
+	ends  time.Time   // its lifetime
+	timer *time.Timer // looks after that; nil if it has none
 	users int         // who sign with it now
 	gone  bool        // it is off the table: the last user closes it
 }
@@ -73,7 +74,8 @@ func (t *addedKeys) add(key *addedKey, visible func(*addedKey) bool) error {
 	t.open++
 	t.work.Add(1)
 	if key.mortal {
-		key.timer = time.AfterFunc(key.lifetime, func() { t.expire(key) })
+		key.ends = time.Now().Add(key.lifetime)
+		key.timer = time.AfterFunc(untilLook(key.lifetime), func() { t.expire(key) })
 	}
 	closing := t.retire(old)
 	t.mu.Unlock()
@@ -170,8 +172,29 @@ func (t *addedKeys) remove(key *addedKey) bool {
 	return i >= 0
 }
 
-// expire removes a key at the end of its lifetime.
+// untilLook is when to look whether a lifetime has ended of which so much is left.
+// A timer stands still while the machine sleeps, or is a snapshot, so one does not
+// do for all of it: the clock on the wall is asked after a while.
+func untilLook(left time.Duration) time.Duration { return min(left, max(time.Minute, left/64)) }
+
+// left is how much of a lifetime is left, by whichever clock has less.
+func left(ends time.Time) time.Duration {
+	now := time.Now()
+	return min(ends.Sub(now), ends.Round(0).Sub(now.Round(0)))
+}
+
+// expire removes a key if its lifetime has ended, or looks again.
 func (t *addedKeys) expire(key *addedKey) {
+	t.mu.Lock()
+	rest := left(key.ends)
+	if rest > 0 {
+		if !key.gone {
+			key.timer.Reset(untilLook(rest))
+		}
+		t.mu.Unlock()
+		return
+	}
+	t.mu.Unlock()
 	if t.remove(key) {
 		t.log.Info("key removed: its lifetime is over", "key", fingerprint(key.blob))
 	}

@@ -136,8 +136,8 @@ func (s *session) removeAll() []byte {
 	return newFrame(agentSuccess)
 }
 
-// lock answers SSH_AGENTC_LOCK and SSH_AGENTC_UNLOCK (RFC 9987). A
-// locked agent does not hold the Source's private keys either.
+// lock answers SSH_AGENTC_LOCK and SSH_AGENTC_UNLOCK (RFC 9987, section 5.7).
+// A locked agent does not hold the Source's private keys either.
 func (s *session) lock(ctx context.Context, request []byte) []byte {
 	password, rest, ok := cutString(request[1:])
 	if !ok || len(rest) > 0 {

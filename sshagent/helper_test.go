@@ -92,7 +92,7 @@ type testSource struct {
 
 	fetching func(context.Context) error // if not nil, called by Signer before it answers
 	signing  func()                      // if not nil, called while a key signs
-	show     func(Key, Client) error     // if not nil
+	show     func(Key, Session) error    // if not nil
 	permit   func(Request) error         // if not nil
 
 	mu             sync.Mutex
@@ -139,7 +139,7 @@ func (s *testSource) Signer(ctx context.Context, key ssh.PublicKey) (Signer, err
 	return nil, errors.New("the test has no such key")
 }
 
-func (s *testSource) Show(key Key, c Client) error {
+func (s *testSource) Show(key Key, c Session) error {
 	if s.show == nil {
 		return nil
 	}

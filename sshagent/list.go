@@ -18,7 +18,7 @@ type listing struct {
 	offers  map[keyID]offer
 }
 
-// list answers SSH_AGENTC_REQUEST_IDENTITIES (RFC 9987, section 5.3).
+// list answers SSH_AGENTC_REQUEST_IDENTITIES (RFC 9987, section 5.5).
 func (s *session) list(ctx context.Context) []byte {
 	l := s.collect(ctx, s.server.observe)
 	binary.BigEndian.PutUint32(l.frame[5:], uint32(l.keys))

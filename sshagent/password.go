@@ -25,8 +25,8 @@ var (
 	errWrongPassword = errors.New("wrong password")
 )
 
-// A padlock locks the agent with a password (RFC 9987). One client
-// tries at a time, however many there are, and only they wait.
+// A padlock locks the agent with a password (RFC 9987, section 5.7). One
+// client tries at a time, however many there are, and only they wait.
 type padlock struct {
 	closed atomic.Bool
 	trying chan struct{} // has room for the one who tries

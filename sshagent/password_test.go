@@ -111,13 +111,15 @@ func TestUnlockInParallel(t *testing.T) {
 // connection that is forwarded would pass for a local one.
 func TestBindWhileLocked(t *testing.T) {
 	a, other := hostKey(t, newKey(t)), hostKey(t, newKey(t))
-	conn := connect(t, serve(t, &Server{}))
+	path := serve(t, &Server{})
+	conn := connect(t, path)
 	restriction := restrictTo(destination{to: hop{"", "a", []hopKey{{a.PublicKey().Marshal(), false}}}})
 	key := newKey(t)
 	do(t, conn, "adding", addition{key: key, comment: "key", constraints: restriction}.request(t), true)
 	do(t, conn, "locking", lockRequest(agentLock, "password"), true)
 	do(t, conn, "a bind", bindRequest(t, other, "1", "1", 1), true)
-	do(t, conn, "unlocking", lockRequest(agentUnlock, "password"), true)
+	do(t, conn, "unlocking from another host", lockRequest(agentUnlock, "password"), false)
+	do(t, connect(t, path), "unlocking", lockRequest(agentUnlock, "password"), true)
 	wantKeys(t, conn, "forwarded to another host")
 }
 

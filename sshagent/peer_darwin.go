@@ -1,6 +1,7 @@
 package sshagent
 
 import (
+	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,10 @@ func peerCredentials(fd int) (Peer, error) {
 	}
 	return Peer{UID: int(c.Uid), PID: pid}, nil
 }
+
+// onlyStopped takes a client from which nothing more will come for one that is
+// gone.
+func onlyStopped(net.Conn) bool { return false }
 
 // restrict does nothing: the mode of a socket can be set only when it is bound.
 // Until then, as ever, Accept refuses the processes of other users.

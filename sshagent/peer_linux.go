@@ -1,6 +1,7 @@
 package sshagent
 
 import (
+	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,27 @@ func peerCredentials(fd int) (Peer, error) {
 		return Peer{}, err
 	}
 	return Peer{UID: int(c.Uid), PID: int(c.Pid)}, nil
+}
+
+// onlyStopped reports whether the other end, from which nothing more will come, can
+// still be answered: it has shut down its sending only, as "nc -N" and socat do
+// behind a request.
+func onlyStopped(conn net.Conn) bool {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	hungUp := true
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		_, err := unix.Poll(fds, 0)
+		hungUp = err != nil || fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return err == nil && !hungUp
 }
 
 // restrict sets the mode of a socket before it is bound: on Linux the file that

@@ -12,8 +12,9 @@ import (
 	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
-// A Client is who is at the other end of a connection, as far as the agent can tell.
-type Client struct {
+// A Session is a client's connection, and what the agent can tell of who is at its
+// other end.
+type Session struct {
 	Binds      []SessionBind // that the connection has, oldest first
 	BindFailed bool          // a bind of the connection was refused: who is behind it is not known
 	Forwarded  bool          // the client is not on this machine, as the binds have it
@@ -24,7 +25,7 @@ type Client struct {
 // (UserAuth) or an SSH signature of a file or commit (SSHSIG); the other is nil.
 // It is valid until Permit returns.
 type Request struct {
-	Client
+	Session
 	Key      Key
 	UserAuth *signdata.UserAuth
 	SSHSIG   *signdata.SSHSIG
@@ -46,21 +47,21 @@ func (s *session) permit(key Key, r signRequest) error {
 	if auth != nil && !auth.By(r.blob) {
 		return errOtherKey
 	}
-	request := Request{Client: s.client(), Key: key, UserAuth: auth, SSHSIG: sig}
+	request := Request{Session: s.session(), Key: key, UserAuth: auth, SSHSIG: sig}
 	return guard(s.log, "asking whether to sign", func() error { return s.server.Source.Permit(request) })
 }
 
 // shown reports whether the client sees a key of the Source.
 func (s *session) shown(key Key) bool {
-	err := guard(s.log, "asking whether to show a key", func() error { return s.server.Source.Show(key, s.client()) })
+	err := guard(s.log, "asking whether to show a key", func() error { return s.server.Source.Show(key, s.session()) })
 	if err != nil {
 		s.log.Info("key not shown", "key", ssh.FingerprintSHA256(key.Public), "why", err)
 	}
 	return err == nil
 }
 
-func (s *session) client() Client {
-	c := Client{BindFailed: s.bindFailed, Forwarded: s.forwarded(), Peer: s.peer}
+func (s *session) session() Session {
+	c := Session{BindFailed: s.bindFailed, Forwarded: s.forwarded(), Peer: s.peer}
 	for _, b := range s.binds {
 		c.Binds = append(c.Binds, b.SessionBind)
 	}
@@ -138,12 +139,21 @@ func (s *session) mayLogIn(key *addedKey, r signRequest, auth *signdata.UserAuth
 	return nil
 }
 
-// askUser asks for leave to sign with an added key.
+// askUser asks for leave to sign with an added key. One question is asked at a
+// time: who is asked fifty things at once agrees to one of them unread.
 func (s *session) askUser(ctx context.Context, key *addedKey, auth *signdata.UserAuth, sig *signdata.SSHSIG) error {
 	agreed := false
 	prompt := s.prompt(key, auth, sig)
 	err := guard(s.log, "asking for leave to sign", func() error {
-		s.whileConnected(ctx, func(ctx context.Context) { agreed = s.server.Confirm(ctx, key.key, prompt) })
+		s.whileConnected(ctx, func(ctx context.Context) {
+			asking := s.server.asking()
+			select {
+			case asking <- struct{}{}:
+				defer func() { <-asking }()
+				agreed = s.server.Confirm(ctx, key.key, prompt)
+			case <-ctx.Done():
+			}
+		})
 		return nil
 	})
 	switch {

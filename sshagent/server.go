@@ -13,10 +13,11 @@ import (
 
 // A state is what a Server needs beyond what its user sets.
 type state struct {
-	once    sync.Once // for the three, when first used
+	once    sync.Once // for these, when first used
 	keys    *keyring
 	added   *addedKeys
 	padlock *padlock
+	asking  chan struct{} // has room for one question to the user
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
@@ -157,11 +158,14 @@ func (s *Server) keyring() *keyring { return s.ready().keys }
 func (s *Server) added() *addedKeys { return s.ready().added }
 func (s *Server) padlock() *padlock { return s.ready().padlock }
 
+func (s *Server) asking() chan struct{} { return s.ready().asking }
+
 func (s *Server) ready() *state {
 	s.state.once.Do(func() {
 		s.state.keys = newKeyring(s.Idle, s.logger())
 		s.state.added = &addedKeys{log: s.logger()}
 		s.state.padlock = newPadlock()
+		s.state.asking = make(chan struct{}, 1)
 	})
 	return &s.state
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -55,6 +56,15 @@ func (s *session) close() {
 	}
 }
 
+// changes are the requests that change the agent. Who it was forwarded to may use
+// it, but not lock its user out, nor plant, remove or replace keys.
+var changes = map[byte]bool{
+	agentAddIdentity: true, agentAddIDConstrained: true, agentRemoveIdentity: true, agentRemoveAll: true, agentLock: true, agentUnlock: true,
+	agentAddSmartcardKey: true, agentAddSmartcardKeyCon: true, agentRemoveSmartcardKey: true,
+}
+
+var errElsewhere = errors.New("from another machine, to which the agent was forwarded, it is used and not changed")
+
 // refusals says why requests for what others hold are refused.
 var refusals = map[byte]string{
 	agentAddSmartcardKey:    "this agent asks no smartcards: an upstream agent that does offers their keys through this one",
@@ -68,6 +78,9 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 	switch message {
 	case agentAddIdentity, agentAddIDConstrained, agentLock, agentUnlock, agentAddSmartcardKey, agentAddSmartcardKeyCon, agentRemoveSmartcardKey:
 		defer s.in.wipe() // a private key, a password, or a PIN
+	}
+	if changes[message] && (s.forwarded() || s.bindFailed) {
+		return s.status("", request, errElsewhere)
 	}
 	if s.server.padlock().closed.Load() && message != agentUnlock {
 		return s.answerLocked(ctx, request)
@@ -96,8 +109,8 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 	return newFrame(agentFailure)
 }
 
-// answerLocked answers while the agent is locked (RFC 9987): it has
-// no keys then, of its own or of others. Binds it takes, or a link that is
+// answerLocked answers while the agent is locked (RFC 9987, section 5.7): it
+// has no keys then, of its own or of others. Binds it takes, or a link that is
 // forwarded meanwhile would pass for a local one once it is unlocked.
 func (s *session) answerLocked(ctx context.Context, request []byte) []byte {
 	switch request[0] {
@@ -141,9 +154,11 @@ func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		if _, err := s.in.r.peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			cancel(errHungUp)
+		_, err := s.in.r.peek(1)
+		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) || err == io.EOF && onlyStopped(s.conn) {
+			return
 		}
+		cancel(errHungUp)
 	}()
 	defer func() {
 		s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the goroutine

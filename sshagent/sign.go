@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
-// sign answers SSH_AGENTC_SIGN_REQUEST (RFC 9987, section 5.4).
+// sign answers SSH_AGENTC_SIGN_REQUEST (RFC 9987, section 5.6).
 func (s *session) sign(ctx context.Context, request []byte) []byte {
 	r, ok := parseSignRequest(request[1:])
 	if !ok {
@@ -37,6 +37,9 @@ func (s *session) sign(ctx context.Context, request []byte) []byte {
 		answer, a.Err = s.signUpstream(ctx, o.upstream, request)
 	default:
 		answer, a.Err = s.signSource(ctx, o.key, r)
+	}
+	if answer != nil && s.server.padlock().closed.Load() { // meanwhile
+		answer, a.Err = nil, errLocked
 	}
 	if a.Err != nil {
 		s.log.Warn("not signed", "key", fingerprint(r.blob), "upstream", a.Upstream, "err", a.Err)

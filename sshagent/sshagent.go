@@ -43,7 +43,7 @@ type Source interface {
 	// Show says why a client must not see one of the keys in its list, or nil. ssh
 	// proves which host it leads to before it asks for the list, so that a host need
 	// not be offered, nor hear of, a key that does not log in to it.
-	Show(Key, Client) error
+	Show(Key, Session) error
 
 	// Permit says why one of the keys must not sign a request, or nil. Its error is
 	// logged, as that of Show is, so it holds no secret.
@@ -94,7 +94,7 @@ const (
 // What is no login and no SSH signature of a file (package signdata) is not
 // signed with a key of the Source. RSA keys sign with SHA-2 only.
 //
-// A client may lock it with a password (RFC 9987): then it lists no
+// A client may lock it with a password (RFC 9987, section 5.7): then it lists no
 // keys, not even those of upstream agents, and signs nothing.
 type Server struct {
 	Source    Source         // may be nil

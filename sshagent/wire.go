@@ -24,7 +24,7 @@ const (
 	agentExtensionResponse  = 29
 )
 
-// Flags of a sign request (RFC 9987, section 5.4.1).
+// Flags of a sign request (RFC 9987, section 5.6.1).
 const (
 	flagRSASHA256 = 2
 	flagRSASHA512 = 4
@@ -55,7 +55,7 @@ func cutUint32(b []byte) (n uint32, rest []byte, ok bool) {
 	return binary.BigEndian.Uint32(b), b[4:], true
 }
 
-// A signRequest is the body of SSH_AGENTC_SIGN_REQUEST (RFC 9987, section 5.4).
+// A signRequest is the body of SSH_AGENTC_SIGN_REQUEST (RFC 9987, section 5.6).
 type signRequest struct {
 	blob  []byte // of the public key
 	data  []byte // what is to be signed
@@ -79,7 +79,7 @@ type identity struct {
 	comment []byte
 }
 
-// parseIdentities parses SSH_AGENT_IDENTITIES_ANSWER (RFC 9987, section 5.3).
+// parseIdentities parses SSH_AGENT_IDENTITIES_ANSWER (RFC 9987, section 5.5).
 // The identities share its memory.
 func parseIdentities(frame []byte) ([]identity, bool) {
 	if len(frame) == 0 || frame[0] != agentIdentitiesAnswer {

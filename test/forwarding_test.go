@@ -193,6 +193,7 @@ func TestHostileHost(t *testing.T) {
 	refused("a login that names nobody, in a session that b has signed", signs(hostKey(j.b), loginTo(key, j.c.User, nil)))
 	refused("bytes", signs(nil, []byte("the bytes of something else")))
 	refused("a file", signs(nil, sigOf("file")))
+	refused("a commit, which is no login to a host of the policy", signs(nil, sigOf("git")))
 	if err := signs(hostKey(j.b), loginTo(key, j.b.User, hostKey(j.b).PublicKey())); err != nil {
 		t.Errorf("a login to b, which the policy allows: %v", err)
 	}
@@ -207,8 +208,10 @@ func TestHostileHost(t *testing.T) {
 		t.Error("after a forged bind a login that names nobody was signed")
 	}
 	refused("removing the managed key", dial().Remove(key))
-	if a := dial(); a.RemoveAll() != nil || !listed(a) {
-		t.Error("a has removed the managed key")
+	refused("removing all keys", dial().RemoveAll())
+	refused("locking the agent", dial().Lock([]byte("password")))
+	if !listed(dial()) {
+		t.Error("after that the managed key is not listed any more")
 	}
 
 	j.allows(t, true)

@@ -58,7 +58,7 @@ func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
 // Show says why a client must not see a key listed. Where it leads decides, as far
 // as that is known: a client that has bound nothing (ssh-add, ssh-keygen, a library)
 // sees what is usable at all.
-func (s *Source) Show(key sshagent.Key, c sshagent.Client) error {
+func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 	o, ok := s.offered(key.Public)
 	if !ok {
 		return errNotOffered
@@ -70,7 +70,7 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Client) error {
 	return err
 }
 
-func shows(p api.KeyPolicy, c sshagent.Client, at time.Time) error {
+func shows(p api.KeyPolicy, c sshagent.Session, at time.Time) error {
 	host := ""
 	if n := len(c.Binds); n > 0 && !c.Binds[n-1].Forwarding { // else it may go on from there
 		host = signdata.HostFingerprint(c.Binds[n-1].HostKey.Marshal())
@@ -99,17 +99,26 @@ const maxProofs = 1024
 
 // proofs are what hosts have proved, by the session's ID.
 type proofs struct {
-	mu   sync.Mutex
-	list map[string]api.HostProof
+	mu    sync.Mutex
+	list  map[string]api.HostProof
+	order []string // of the IDs in list, the oldest first
 }
 
 func (p *proofs) put(session []byte, proof api.HostProof) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.list == nil || len(p.list) >= maxProofs {
-		p.list = map[string]api.HostProof{}
+	id := string(session)
+	if p.list == nil {
+		p.list = make(map[string]api.HostProof)
 	}
-	p.list[string(session)] = proof
+	if _, ok := p.list[id]; !ok {
+		if len(p.order) == maxProofs {
+			delete(p.list, p.order[0])
+			p.order = slices.Delete(p.order, 0, 1)
+		}
+		p.order = append(p.order, id)
+	}
+	p.list[id] = proof
 }
 
 // take returns the proof of a session, which is not needed again: nil if there
@@ -122,6 +131,7 @@ func (p *proofs) take(session []byte) *api.HostProof {
 		return nil
 	}
 	delete(p.list, string(session))
+	p.order = slices.DeleteFunc(p.order, func(id string) bool { return id == string(session) })
 	return &proof
 }
 

@@ -49,10 +49,10 @@ func TestPermit(t *testing.T) {
 		}
 		return a
 	}
-	client := func(b ...sshagent.SessionBind) sshagent.Client {
-		return sshagent.Client{Binds: b, Forwarded: len(b) > 0 && b[0].Forwarding}
+	client := func(b ...sshagent.SessionBind) sshagent.Session {
+		return sshagent.Session{Binds: b, Forwarded: len(b) > 0 && b[0].Forwarding}
 	}
-	failed := func(c sshagent.Client) sshagent.Client {
+	failed := func(c sshagent.Session) sshagent.Session {
 		c.BindFailed = true
 		return c
 	}
@@ -62,22 +62,22 @@ func TestPermit(t *testing.T) {
 		"login bound to git":         {UserAuth: login(git.public)},
 		"login bound to a cert":      {UserAuth: login(cert)},
 		"login bound to another":     {UserAuth: login(other.public)},
-		"login in git's session":     {UserAuth: login(nil), Client: client(toGit)},
-		"login in another's session": {UserAuth: login(nil), Client: client(bindOf(t, other, "session", false))},
-		"login of another session":   {UserAuth: login(nil), Client: client(bindOf(t, git, "before", false))},
-		"login where git forwards":   {UserAuth: login(nil), Client: client(bindOf(t, git, "session", true))},
-		"login after a failed bind":  {UserAuth: login(nil), Client: failed(client(toGit))},
-		"login from another, to git": {UserAuth: login(nil), Client: client(bindOf(t, other, "hop", true), toGit)},
-		"login from git, unnamed":    {UserAuth: login(nil), Client: client(bindOf(t, git, "hop", true), toGit)},
-		"login from git, named":      {UserAuth: login(git.public), Client: client(bindOf(t, git, "hop", true), toGit)},
+		"login in git's session":     {UserAuth: login(nil), Session: client(toGit)},
+		"login in another's session": {UserAuth: login(nil), Session: client(bindOf(t, other, "session", false))},
+		"login of another session":   {UserAuth: login(nil), Session: client(bindOf(t, git, "before", false))},
+		"login where git forwards":   {UserAuth: login(nil), Session: client(bindOf(t, git, "session", true))},
+		"login after a failed bind":  {UserAuth: login(nil), Session: failed(client(toGit))},
+		"login from another, to git": {UserAuth: login(nil), Session: client(bindOf(t, other, "hop", true), toGit)},
+		"login from git, unnamed":    {UserAuth: login(nil), Session: client(bindOf(t, git, "hop", true), toGit)},
+		"login from git, named":      {UserAuth: login(git.public), Session: client(bindOf(t, git, "hop", true), toGit)},
 		"commit":                     {SSHSIG: &signdata.SSHSIG{Namespace: "git"}},
-		"commit from another":        {SSHSIG: &signdata.SSHSIG{Namespace: "git"}, Client: client(bindOf(t, other, "hop", true))},
+		"commit from another":        {SSHSIG: &signdata.SSHSIG{Namespace: "git"}, Session: client(bindOf(t, other, "hop", true))},
 		"file":                       {SSHSIG: &signdata.SSHSIG{Namespace: "file"}},
 		"neither":                    {},
 	}
 	all := []string{"local login without a bind", "login bound to git", "login bound to a cert", "login bound to another", "login in git's session", "login in another's session",
 		"login of another session", "login where git forwards", "login after a failed bind", "login from another, to git", "login from git, unnamed", "login from git, named", "commit", "commit from another"}
-	atGit := []string{"login bound to git", "login bound to a cert", "login in git's session", "login from git, named", "commit", "commit from another"}
+	atGit := []string{"login bound to git", "login bound to a cert", "login in git's session", "login from git, named", "commit"}
 	forwarded := []string{"login where git forwards", "login after a failed bind", "login from another, to git", "login from git, unnamed", "login from git, named", "commit from another"}
 	without := func(list, out []string) []string {
 		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(out, s) })
@@ -116,7 +116,7 @@ func TestPermit(t *testing.T) {
 func TestShows(t *testing.T) {
 	git, other := newEd25519(t), newEd25519(t)
 	toGit, toOther, viaOther := bindOf(t, git, "git", false), bindOf(t, other, "other", false), bindOf(t, other, "hop", true)
-	clients := map[string]sshagent.Client{
+	clients := map[string]sshagent.Session{
 		"who has said nothing": {},
 		"to git":               {Binds: []sshagent.SessionBind{toGit}},
 		"to another":           {Binds: []sshagent.SessionBind{toOther}},
@@ -170,7 +170,7 @@ func TestProofReachesTheServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.Permit(sshagent.Request{Key: sshagent.Key{Public: key.public}, UserAuth: auth, Client: sshagent.Client{Binds: binds}})
+		return s.Permit(sshagent.Request{Key: sshagent.Key{Public: key.public}, UserAuth: auth, Session: sshagent.Session{Binds: binds}})
 	}
 	signer, err := s.Signer(t.Context(), key.public)
 	if err != nil {

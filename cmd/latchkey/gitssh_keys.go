@@ -108,7 +108,7 @@ func (k *ownKeys) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Si
 }
 
 // Show implements [sshagent.Source].
-func (k *ownKeys) Show(key sshagent.Key, c sshagent.Client) error {
+func (k *ownKeys) Show(key sshagent.Key, c sshagent.Session) error {
 	source, err := k.open()
 	if err != nil {
 		return err

@@ -68,6 +68,8 @@ func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
 		return refuse(`"latchkey key set NAME --usable 8h" lets it be used again`, "the key was usable until %s", p.UsableUntil.UTC().Format(time.RFC3339))
 	case p.RefuseForwarded && use.Forwarded:
 		return refuse("log in from the workspace itself", "the key does not sign for a forwarded agent")
+	case use.Namespace != "" && use.Forwarded && len(p.Hosts) > 0:
+		return refuse("sign in the workspace itself", "the key logs in to %s only: it makes no SSH signature for a forwarded agent", p.hosts())
 	case use.Namespace != "" && !p.hasNamespace(use.Namespace):
 		return refuse(`"latchkey key set NAME --namespace …" allows others`, "the key makes SSH signatures in the namespace %s only, not in %q", strings.Join(p.namespaces(), ", "), cut(use.Namespace))
 	case use.Namespace != "" || len(p.Hosts) == 0 || p.HostName(use.Host) != "":
@@ -80,13 +82,12 @@ func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
 
 // Shows says why a client must not see the key listed, which is of no use to it: as
 // Permits does. host is the fingerprint of the key of the host that the client is
-// logging in to, "" if it is not known to log in anywhere.
+// logging in to, "" if it is not known to log in anywhere: it may say so later.
 func (p KeyPolicy) Shows(host string, forwarded bool, at time.Time) error {
-	use := KeyUse{Host: host, Forwarded: forwarded}
-	if host == "" { // it may want a signature of a file, or say later where it goes
-		use.Namespace = p.namespaces()[0]
+	if host == "" {
+		p.Hosts = nil
 	}
-	return p.Permits(use, at)
+	return p.Permits(KeyUse{Host: host, Forwarded: forwarded}, at)
 }
 
 // HostName is what the policy calls a host by the fingerprint of its key, "" if
