@@ -53,7 +53,7 @@ func FuzzLink(f *testing.F) {
 		f.Add(frame(request)[:len(request)])
 	}
 	f.Add([]byte{255, 255, 255, 255, 0})
-	away := Upstream{"away", func(context.Context) (net.Conn, error) { return nil, errors.New("away") }}
+	away := Upstream{Name: "away", Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("away") }}
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		var log logBuffer
 		s := &Server{Source: source, Idle: time.Hour, Log: log.logger(), Upstreams: []Upstream{away}}

@@ -72,6 +72,11 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 	if s.server.padlock().closed.Load() && message != agentUnlock {
 		return s.answerLocked(ctx, request)
 	}
+	if _, ok := changing[message]; ok {
+		if u := s.changed(); u != nil {
+			return s.passChange(ctx, u, request)
+		}
+	}
 	switch message {
 	case agentRequestIdentities:
 		return s.list(ctx)
