@@ -128,7 +128,8 @@ func removal(key ssh.PublicKey) []byte {
 	return appendString([]byte{agentRemoveIdentity}, key.Marshal())
 }
 
-// TestOwnKeys holds OpenSSH's agent and ours to the same about keys that clients add.
+// TestOwnKeys holds OpenSSH's agent, ours, and theirs with ours before it to the
+// same about keys that clients add.
 func TestOwnKeys(t *testing.T) {
 	agree := false
 	ours := func(t *testing.T) string {
@@ -145,7 +146,10 @@ func TestOwnKeys(t *testing.T) {
 		}
 		return opensshAgent(t, "SSH_ASKPASS="+path, "DISPLAY=none", "SSH_ASKPASS_REQUIRE=force")
 	}
-	for name, open := range map[string]func(*testing.T) string{"ours": ours, "OpenSSH": theirs} {
+	through := func(t *testing.T) string {
+		return serve(t, &Server{Upstreams: []Upstream{{Name: "openssh", Dial: dialSocket(theirs(t)), Changes: true}}})
+	}
+	for name, open := range map[string]func(*testing.T) string{"ours": ours, "OpenSSH": theirs, "OpenSSH through ours": through} {
 		t.Run(name, func(t *testing.T) {
 			t.Run("add", func(t *testing.T) { testAdd(t, open(t)) })
 			t.Run("refuse", func(t *testing.T) { testRefuseAdd(t, open(t)) })

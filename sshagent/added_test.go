@@ -83,7 +83,7 @@ func TestAddRefusals(t *testing.T) {
 func TestOrderWithAdded(t *testing.T) {
 	managed, both, own := newKey(t), newKey(t), newKey(t)
 	up := newSource(t, both, newKey(t))
-	s := &Server{Source: newSource(t, managed), Upstreams: []Upstream{{"up", dialSocket(serve(t, &Server{Source: up}))}}}
+	s := &Server{Source: newSource(t, managed), Upstreams: []Upstream{{Name: "up", Dial: dialSocket(serve(t, &Server{Source: up}))}}}
 	path := serve(t, s)
 	conn := connect(t, path)
 	wantKeys(t, conn, "at first", "key 0", "key 0", "key 1")
@@ -152,7 +152,7 @@ func (s *awaySource) Keys(ctx context.Context) ([]Key, error) {
 func TestHiddenIsHiddenUpstream(t *testing.T) {
 	key := newKey(t)
 	a, b := hostKey(t, newKey(t)), hostKey(t, newKey(t))
-	up := Upstream{"up", dialSocket(serve(t, &Server{Source: newSource(t, key)}))}
+	up := Upstream{Name: "up", Dial: dialSocket(serve(t, &Server{Source: newSource(t, key)}))}
 	conn := connect(t, serve(t, &Server{Upstreams: []Upstream{up}}))
 	restriction := restrictTo(destination{to: hop{"", "a", []hopKey{{a.PublicKey().Marshal(), false}}}})
 	do(t, conn, "adding", addition{key: key, comment: "mine", constraints: restriction}.request(t), true)

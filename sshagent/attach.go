@@ -15,7 +15,8 @@ var errDetached = errors.New("the agent was detached")
 // clients that come from now on. It is for the agent that somebody brings along
 // with "ssh -A": detach takes it back, and ends the links to it, so that its
 // keys go with the session. Both may be called at any time; detach may be called
-// twice.
+// twice. It takes no changes, whatever u says: what somebody adds in the
+// workspace is not for whoever comes along.
 //
 // id is the session identifier of the SSH connection that the agent came with
 // (RFC 4253, section 7.2), or nil. Clients that came through the same connection
@@ -23,7 +24,7 @@ var errDetached = errors.New("the agent was detached")
 // for ever.
 func (s *Server) Attach(u Upstream, id []byte) (detach func()) {
 	a := &attached{dial: u.Dial, links: make(map[net.Conn]bool)}
-	u.Dial = a.open
+	u.Dial, u.Changes = a.open, false
 	st := &s.state
 	st.mu.Lock()
 	defer st.mu.Unlock()

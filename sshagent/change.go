@@ -16,6 +16,31 @@ var (
 	errMalformed = errors.New("malformed request")
 )
 
+// changing says which requests change what keys an agent has, and how the log
+// calls what they do.
+var changing = map[byte]string{
+	agentAddIdentity:        "add a key",
+	agentAddIDConstrained:   "add a key",
+	agentRemoveIdentity:     "remove a key",
+	agentRemoveAll:          "remove all keys",
+	agentAddSmartcardKey:    "add a smartcard's keys",
+	agentAddSmartcardKeyCon: "add a smartcard's keys",
+	agentRemoveSmartcardKey: "remove a smartcard's keys",
+}
+
+var errElsewhere = errors.New("from another machine, to which the agent was forwarded, it is used and not changed")
+
+// mayChange says why the client must not send a request that changes the agent, or
+// nil: who it was forwarded to may use it, but not lock its user out, nor plant,
+// remove or replace keys, nor have libraries loaded (CVE-2023-38408).
+func (s *session) mayChange(message byte) error {
+	_, keys := changing[message]
+	if (keys || message == agentLock || message == agentUnlock) && (s.forwarded() || s.bindFailed) {
+		return errElsewhere
+	}
+	return nil
+}
+
 // status answers a request that changes the agent, and logs why it does not.
 func (s *session) status(done string, request []byte, err error) []byte {
 	if err != nil {

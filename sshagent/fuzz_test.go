@@ -46,6 +46,8 @@ func FuzzLink(f *testing.F) {
 		removal(public(f, testKeys()["ecdsa"])),
 		lockRequest(agentLock, "p"),
 		lockRequest(agentUnlock, "p"),
+		smartcard(agentAddSmartcardKeyCon, lifetime(1)...),
+		skAddition("/usr/lib/sk.so"),
 		{200, 1, 2, 3},
 	} {
 		f.Add(frame(request))
@@ -53,38 +55,45 @@ func FuzzLink(f *testing.F) {
 		f.Add(frame(request)[:len(request)])
 	}
 	f.Add([]byte{255, 255, 255, 255, 0})
-	away := Upstream{"away", func(context.Context) (net.Conn, error) { return nil, errors.New("away") }}
+	away := func(context.Context) (net.Conn, error) { return nil, errors.New("away") }
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		var log logBuffer
-		s := &Server{Source: source, Idle: time.Hour, Log: log.logger(), Upstreams: []Upstream{away}}
-		defer s.Forget()
-		requests := 0
-		for in := newFrameReader(&stream{in: bytes.NewReader(sent)}); ; requests++ {
-			if _, err := in.next(); err != nil {
-				break
-			}
-		}
-		conn := &stream{in: bytes.NewReader(sent)}
-		s.serve(t.Context(), &link{conn: conn})
-		in := newFrameReader(&stream{in: bytes.NewReader(conn.answers.Bytes())})
-		for n := 0; ; n++ {
-			answer, err := in.next()
-			if err == io.EOF && n == requests {
-				break
-			}
-			if err != nil {
-				t.Fatalf("after %d answers to %d requests: %v", n, requests, err)
-			}
-			switch answer[0] {
-			case agentFailure, agentSuccess, agentIdentitiesAnswer, agentSignResponse, agentExtensionFailure, agentExtensionResponse:
-			default:
-				t.Errorf("answer %d is message %d", n, answer[0])
-			}
-		}
-		if bytes.Contains([]byte(log.String()), []byte("panic")) {
-			t.Errorf("it panicked:\n%s", &log)
+		for _, changes := range []bool{false, true} {
+			up := Upstream{Name: "away", Dial: away, Changes: changes}
+			fuzzLink(t, &Server{Source: source, Idle: time.Hour, Upstreams: []Upstream{up}}, sent)
 		}
 	})
+}
+
+func fuzzLink(t *testing.T, s *Server, sent []byte) {
+	var log logBuffer
+	s.Log = log.logger()
+	defer s.Forget()
+	requests := 0
+	for in := newFrameReader(&stream{in: bytes.NewReader(sent)}); ; requests++ {
+		if _, err := in.next(); err != nil {
+			break
+		}
+	}
+	conn := &stream{in: bytes.NewReader(sent)}
+	s.serve(t.Context(), &link{conn: conn})
+	in := newFrameReader(&stream{in: bytes.NewReader(conn.answers.Bytes())})
+	for n := 0; ; n++ {
+		answer, err := in.next()
+		if err == io.EOF && n == requests {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %d answers to %d requests: %v", n, requests, err)
+		}
+		switch answer[0] {
+		case agentFailure, agentSuccess, agentIdentitiesAnswer, agentSignResponse, agentExtensionFailure, agentExtensionResponse:
+		default:
+			t.Errorf("answer %d is message %d", n, answer[0])
+		}
+	}
+	if bytes.Contains([]byte(log.String()), []byte("panic")) {
+		t.Errorf("it panicked:\n%s", &log)
+	}
 }
 
 // FuzzBind looks for a bind that is taken without its host key's signature.

@@ -126,7 +126,7 @@ func TestBindWhileLocked(t *testing.T) {
 // A locked agent hides what upstream agents have, too.
 func TestLockHidesUpstream(t *testing.T) {
 	up := newSource(t, newKey(t))
-	path := serve(t, &Server{Upstreams: []Upstream{{"up", dialSocket(serve(t, &Server{Source: up}))}}})
+	path := serve(t, &Server{Upstreams: []Upstream{{Name: "up", Dial: dialSocket(serve(t, &Server{Source: up}))}}})
 	conn := connect(t, path)
 	wantKeys(t, conn, "before", "key 0")
 	do(t, conn, "locking", lockRequest(agentLock, "password"), true)

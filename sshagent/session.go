@@ -56,15 +56,6 @@ func (s *session) close() {
 	}
 }
 
-// changes are the requests that change the agent. Who it was forwarded to may use
-// it, but not lock its user out, nor plant, remove or replace keys.
-var changes = map[byte]bool{
-	agentAddIdentity: true, agentAddIDConstrained: true, agentRemoveIdentity: true, agentRemoveAll: true, agentLock: true, agentUnlock: true,
-	agentAddSmartcardKey: true, agentAddSmartcardKeyCon: true, agentRemoveSmartcardKey: true,
-}
-
-var errElsewhere = errors.New("from another machine, to which the agent was forwarded, it is used and not changed")
-
 // refusals says why requests for what others hold are refused.
 var refusals = map[byte]string{
 	agentAddSmartcardKey:    "this agent asks no smartcards: an upstream agent that does offers their keys through this one",
@@ -79,11 +70,16 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 	case agentAddIdentity, agentAddIDConstrained, agentLock, agentUnlock, agentAddSmartcardKey, agentAddSmartcardKeyCon, agentRemoveSmartcardKey:
 		defer s.in.wipe() // a private key, a password, or a PIN
 	}
-	if changes[message] && (s.forwarded() || s.bindFailed) {
-		return s.status("", request, errElsewhere)
+	if err := s.mayChange(message); err != nil {
+		return s.status("", request, err)
 	}
 	if s.server.padlock().closed.Load() && message != agentUnlock {
 		return s.answerLocked(ctx, request)
+	}
+	if _, ok := changing[message]; ok {
+		if u := s.changed(); u != nil {
+			return s.passChange(ctx, u, request)
+		}
 	}
 	switch message {
 	case agentRequestIdentities:

@@ -63,6 +63,13 @@ type Signer interface {
 type Upstream struct {
 	Name string // for the log and for Activity
 	Dial func(context.Context) (net.Conn, error)
+
+	// Changes has this agent take what clients add and remove: such requests are
+	// passed to it as they come, private keys and PINs included, and nothing is
+	// added to the Server. So what the Server refuses of keys and constraints may
+	// be added, such as security keys and smartcards. Of several the first takes it.
+	// Keys of the Source stay what they are. Locking is the Server's own affair.
+	Changes bool
 }
 
 // An Activity is what a client was answered.
@@ -103,8 +110,8 @@ type Server struct {
 	Log       *slog.Logger   // nil: no log
 	Observe   func(Activity) // if not nil, called before the client is answered
 
-	NoAdd    bool          // clients may not add keys
-	Lifetime time.Duration // of a key that is added without one; 0: until it is removed
+	NoAdd    bool          // clients may not add keys, here or to an upstream agent
+	Lifetime time.Duration // of a key that is added here without one; 0: until it is removed
 
 	// Keep takes over the private key that a client adds, and gives what signs
 	// with it. It checks that the private key is the public one's, as

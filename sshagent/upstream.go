@@ -54,7 +54,10 @@ func (u *upstreamLink) tryExchange(ctx context.Context, frame []byte) ([]byte, e
 	}
 	stop := context.AfterFunc(ctx, func() { u.conn.Close() })
 	defer stop()
-	if err := writeFrame(u.conn, framed(frame)); err != nil {
+	out := framed(frame)
+	err := writeFrame(u.conn, out)
+	clear(out) // it may be a private key, a password, or a PIN that is passed on
+	if err != nil {
 		return nil, err
 	}
 	return u.in.next()

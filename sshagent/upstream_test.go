@@ -133,7 +133,7 @@ func TestOrder(t *testing.T) {
 	add(t, b, keys["ecdsa"], "b's ecdsa")
 	add(t, b, keys["rsa"], "b's rsa")
 	source := newSource(t, keys["ecdsa-521"], keys["ed25519"])
-	c := client(t, serve(t, &Server{Source: source, Upstreams: []Upstream{{"a", dialSocket(a)}, {"b", dialSocket(b)}}}))
+	c := client(t, serve(t, &Server{Source: source, Upstreams: []Upstream{{Name: "a", Dial: dialSocket(a)}, {Name: "b", Dial: dialSocket(b)}}}))
 	list, err := c.List()
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func TestOrder(t *testing.T) {
 func TestSignWithoutList(t *testing.T) {
 	path := opensshAgent(t)
 	add(t, path, testKeys()["ecdsa"], "upstream's")
-	ours := serve(t, &Server{Source: newSource(t, testKeys()["ed25519"]), Upstreams: []Upstream{{"up", dialSocket(path)}}})
+	ours := serve(t, &Server{Source: newSource(t, testKeys()["ed25519"]), Upstreams: []Upstream{{Name: "up", Dial: dialSocket(path)}}})
 	for _, kind := range []string{"ed25519", "ecdsa"} {
 		if _, err := client(t, ours).Sign(public(t, testKeys()[kind]), []byte(message("data"))); err != nil {
 			t.Errorf("%s: %v", kind, err)
@@ -306,7 +306,7 @@ func TestUpstreamFails(t *testing.T) {
 			source, good := newSource(t, newKey(t)), &scripted{answer: say(identities("good"))}
 			path := serve(t, &Server{
 				Source: source, Log: log.logger(),
-				Upstreams: []Upstream{{"bad", counted}, {"good", good.dial}},
+				Upstreams: []Upstream{{Name: "bad", Dial: counted}, {Name: "good", Dial: good.dial}},
 				Observe: func(a Activity) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -349,7 +349,7 @@ func TestUpstreamDiesMidway(t *testing.T) {
 		}
 		return identities("key")
 	}}
-	path := serve(t, &Server{Source: newSource(t, testKeys()["ed25519"]), Upstreams: []Upstream{{"up", up.dial}}})
+	path := serve(t, &Server{Source: newSource(t, testKeys()["ed25519"]), Upstreams: []Upstream{{Name: "up", Dial: up.dial}}})
 	conn := connect(t, path)
 	exchange(t, conn, []byte{agentRequestIdentities})
 	sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), message("data")), 0, 0, 0, 0)
@@ -380,7 +380,7 @@ func TestUpstreamTakesOver(t *testing.T) {
 		}
 		return identities("key")
 	}}
-	conn := connect(t, serve(t, &Server{Upstreams: []Upstream{{"first", first.dial}, {"second", second.dial}}}))
+	conn := connect(t, serve(t, &Server{Upstreams: []Upstream{{Name: "first", Dial: first.dial}, {Name: "second", Dial: second.dial}}}))
 	sign := append(appendString(appendString([]byte{agentSignRequest}, "key"), message("data")), 0, 0, 0, 0)
 	for i, want := range []byte{agentFailure, agentSignResponse} {
 		if got := exchange(t, conn, sign); got[0] != want {
@@ -410,7 +410,7 @@ func TestUpstreamHangs(t *testing.T) {
 			return ours, nil
 		}
 		l := newMemListener()
-		s := &Server{Upstreams: []Upstream{{"silent", silent}, {"up", up.dial}}}
+		s := &Server{Upstreams: []Upstream{{Name: "silent", Dial: silent}, {Name: "up", Dial: up.dial}}}
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(l) }()
 
@@ -467,7 +467,7 @@ func TestListIsBounded(t *testing.T) {
 		var ups []Upstream
 		for i := range 2 {
 			up := &scripted{answer: func([]byte) []byte { return many(tt.n, tt.size+i) }}
-			ups = append(ups, Upstream{fmt.Sprint("up", i), up.dial})
+			ups = append(ups, Upstream{Name: fmt.Sprint("up", i), Dial: up.dial})
 		}
 		source := newSource(t, testKeys()["ed25519"])
 		conn := connect(t, serve(t, &Server{Source: source, Upstreams: ups, Log: log.logger()}))
@@ -487,7 +487,7 @@ func TestListIsBounded(t *testing.T) {
 func TestChain(t *testing.T) {
 	source := newSource(t, testKeys()["ed25519"], testKeys()["ecdsa"], testKeys()["ecdsa-521"], testKeys()["rsa"])
 	daemon := serve(t, &Server{Source: source, Idle: time.Minute})
-	testAgent(t, serve(t, &Server{Upstreams: []Upstream{{"daemon", dialSocket(daemon)}}}))
+	testAgent(t, serve(t, &Server{Upstreams: []Upstream{{Name: "daemon", Dial: dialSocket(daemon)}}}))
 	if fetched, _ := source.counts(); fetched != 4 {
 		t.Errorf("%d fetches; want one for each of 4 keys", fetched)
 	}

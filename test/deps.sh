@@ -25,6 +25,9 @@ want putty-tools plink psftp puttygen
 want openssl openssl
 want zsh zsh
 want fish fish
+want gdb gdb
+want softhsm2 softhsm2-util
+want perl perl
 [ -e /usr/lib/openssh/regress/test-exec.sh ] || missing="$missing openssh-tests" # for test/openssh/run.sh
 /usr/bin/python3 -c 'import paramiko' 2>/dev/null || missing="$missing python3-paramiko"
 

@@ -85,6 +85,7 @@ var debianPackages = map[string]string{
 	"strace":      "strace",
 	"vi":          "vim-tiny",
 
+	"softhsm2-util":   "softhsm2",
 	"systemd-analyze": "systemd",
 }
 

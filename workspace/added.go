@@ -14,10 +14,10 @@ import (
 	"github.com/latchkey/latchkey/sshagent"
 )
 
-// keepAdded keeps a private key that a client has added as those of the server
+// KeepAdded keeps a private key that a client has added as those of the server
 // are kept: outside the Go heap, and expanded for each signature. See
 // [sshagent.Server.Keep].
-func keepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
+func KeepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
 	var kept *harden.Buffer
 	var err error
 	harden.Do(func() { kept, err = bufferOf(public, private) })
@@ -49,10 +49,10 @@ func bufferOf(public ssh.PublicKey, private []byte) (*harden.Buffer, error) {
 // maxConfirmed bounds what is read of an askpass program's answer.
 const maxConfirmed = 16
 
-// askpass asks whether a key may be used, by a program such as ssh-askpass: yes
+// Askpass asks whether a key may be used, by a program such as ssh-askpass: yes
 // is that it ends well, having printed nothing or "yes" (ssh-add(1), -c;
 // OpenSSH's readpass.c). It is nil if there is no program to ask with.
-func askpass(program string, log *slog.Logger) func(context.Context, sshagent.Key, string) bool {
+func Askpass(program string, log *slog.Logger) func(context.Context, sshagent.Key, string) bool {
 	if program == "" {
 		return nil
 	}

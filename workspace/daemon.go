@@ -35,6 +35,10 @@ type Config struct {
 	Log      *slog.Logger  // nil: no log
 	Ready    func(agentSocket string)
 
+	// AddUpstream passes what clients add and remove on to Upstream, which must then
+	// be there: also what the daemon's own agent refuses, as FIDO keys and smartcards.
+	AddUpstream bool
+
 	// Confine, if not nil, gives up what the daemon does not need once its sockets
 	// are open, and returns what then holds, for the status in Process's place.
 	Confine func() harden.Report
@@ -77,7 +81,7 @@ func NewDaemon(c Config) *Daemon {
 	d.hosts = NewKnownHosts(c.Client)
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
-		NoAdd: c.NoAdd, Keep: keepAdded, Confirm: askpass(c.Askpass, d.log),
+		NoAdd: c.NoAdd, Keep: KeepAdded, Confirm: Askpass(c.Askpass, d.log),
 	}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) {
@@ -120,7 +124,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if sshListener != nil {
 		defer sshListener.Close()
 	}
-	d.agent.Upstreams = d.upstreams()
+	if d.agent.Upstreams, err = d.upstreams(); err != nil {
+		return err
+	}
 	// Files and the cache belong to whoever has the sockets.
 	closeSecrets, err := d.openSecrets()
 	if err != nil {
@@ -224,15 +230,24 @@ func serveError(err error) error {
 
 // upstreams is the user's own agent, unless it is this one: who starts a daemon
 // may have the environment of an earlier one.
-func (d *Daemon) upstreams() []sshagent.Upstream {
-	socket := d.config.Upstream
-	if socket == "" || sameFile(socket, AgentSocket(d.config.Dir)) {
-		return nil
+func (d *Daemon) upstreams() ([]sshagent.Upstream, error) {
+	socket, add := d.config.Upstream, d.config.AddUpstream
+	switch own := socket != "" && sameFile(socket, AgentSocket(d.config.Dir)); {
+	case add && socket == "":
+		return nil, &Problem{errors.New("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set"), addUpstreamHint}
+	case add && own:
+		return nil, &Problem{fmt.Errorf("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is %s, this daemon's own", socket), addUpstreamHint}
+	case own || socket == "":
+		return nil, nil
+	case add:
+		d.log.Info("what clients add and remove is passed on", "to", socket)
 	}
-	return []sshagent.Upstream{{Name: "SSH_AUTH_SOCK", Dial: func(ctx context.Context) (net.Conn, error) {
+	return []sshagent.Upstream{{Name: "SSH_AUTH_SOCK", Changes: add, Dial: func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
+	}}}, nil
 }
+
+const addUpstreamHint = "set SSH_AUTH_SOCK to the socket of an agent of yours, or leave out --add-upstream: the daemon keeps what is added then"
 
 func sameFile(a, b string) bool {
 	ai, aerr := os.Stat(a)

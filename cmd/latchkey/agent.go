@@ -40,7 +40,9 @@ func (p *program) agentCommand() *cli.Command {
 A private key is fetched from the server when something asks for a signature, kept in
 locked memory, and forgotten again. SIGUSR1 forgets all keys at once. Keys of your own,
 added with ssh-add, are in memory only and gone with the daemon; SSH_ASKPASS asks for those
-that were added with -c.
+that were added with -c. With --add-upstream they go to the agent that SSH_AUTH_SOCK named
+when the daemon started, which has them then: if that agent was forwarded, so do private keys
+and PINs.
 
 It keeps your secrets as the server has them: those with a file are written to it, and
 removed when the daemon ends; those with a variable are for "latchkey run". With
@@ -62,6 +64,7 @@ $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID. It takes sockets there fro
 			&cli.PathFlag{Name: "ca-file", Usage: "trust the certificates in `FILE` only (PEM)"},
 			&cli.DurationFlag{Name: "idle", Value: sshagent.DefaultIdle, Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
 			&cli.BoolFlag{Name: "no-add", Usage: "let nobody add keys of their own with ssh-add"},
+			&cli.BoolFlag{Name: "add-upstream", Usage: "pass what ssh-add adds and removes, also FIDO keys and smartcards, on to the agent in SSH_AUTH_SOCK"},
 			&cli.BoolFlag{Name: "no-secrets", Usage: "take no user secrets: neither variables nor files"},
 			&cli.BoolFlag{Name: "files-in-memory", Usage: "keep the files of secrets in memory (tmpfs), with links to where they are wanted"},
 			&cli.StringFlag{Name: "sshd", Usage: "serve SSH to you at `ADDRESS`, such as 127.0.0.1:2222, by your login keys"},
@@ -84,8 +87,8 @@ func (p *program) agent(c *cli.Context) error {
 	debug.SetGCPercent(daemonGCPercent)
 	log := p.logger(chosen[logForm](c, "log"))
 	slog.SetDefault(log) // for what packages of others log
-	if c.Duration("idle") < 0 {
-		return usagef("--idle %s: want 0 or more", c.Duration("idle"))
+	if err := checkAgentFlags(c); err != nil {
+		return err
 	}
 	dir, err := workspace.RuntimeDir(os.Getenv)
 	if err != nil {
@@ -111,7 +114,7 @@ func (p *program) agent(c *cli.Context) error {
 	config := workspace.Config{
 		Dir: dir, Sockets: sockets, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
-		NoAdd: c.Bool("no-add"), Askpass: os.Getenv("SSH_ASKPASS"),
+		NoAdd: c.Bool("no-add"), AddUpstream: c.Bool("add-upstream"), Askpass: os.Getenv("SSH_ASKPASS"),
 		Confine:   func() harden.Report { return confineAgent(c, report, dir, log) },
 		NoSecrets: c.Bool("no-secrets"), FilesInMemory: c.Bool("files-in-memory"),
 		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
@@ -132,6 +135,16 @@ func (p *program) agent(c *cli.Context) error {
 	stopping := context.AfterFunc(ctx, func() { notify("STOPPING=1") })
 	defer stopping()
 	return d.Run(ctx)
+}
+
+func checkAgentFlags(c *cli.Context) error {
+	switch {
+	case c.Duration("idle") < 0:
+		return usagef("--idle %s: want 0 or more", c.Duration("idle"))
+	case c.Bool("add-upstream") && c.Bool("no-add"):
+		return usagef("--add-upstream and --no-add: want one of them, keys are passed on or not taken")
+	}
+	return nil
 }
 
 // confineAgent gives up what the daemon does not need. It starts no programs but

@@ -234,6 +234,13 @@ latchkey: hint: chmod 600 ` + file + `, and make a new token if somebody may hav
 latchkey: hint: the server's address is given by --url or LATCHKEY_URL, its certificate by --ca-file or LATCHKEY_CA_FILE
 `},
 		{"negative idle time", nil, []string{"--idle", "-1s"}, 2, "latchkey: error: --idle -1s: want 0 or more\n"},
+		{"keys neither taken nor passed on", nil, []string{"--no-add", "--add-upstream"}, 2, "latchkey: error: --add-upstream and --no-add: want one of them, keys are passed on or not taken\n"},
+		{"no agent to pass keys to", []string{"LATCHKEY_TOKEN=" + token}, []string{"--add-upstream"}, 1, `latchkey: error: --add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set
+latchkey: hint: set SSH_AUTH_SOCK to the socket of an agent of yours, or leave out --add-upstream: the daemon keeps what is added then
+`},
+		{"keys passed to itself", []string{"LATCHKEY_TOKEN=" + token, "SSH_AUTH_SOCK=$DIR/agent.sock"}, []string{"--add-upstream"}, 1, `latchkey: error: --add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is $DIR/agent.sock, this daemon's own
+latchkey: hint: set SSH_AUTH_SOCK to the socket of an agent of yours, or leave out --add-upstream: the daemon keeps what is added then
+`},
 		{"negative age of the cache", []string{"LATCHKEY_TOKEN=" + token}, []string{"--secret-cache", "-1h"}, 2, "latchkey: error: flag --secret-cache: \"-1h\": want a duration from now on, not one back\n"},
 		{"runtime directory that others can enter", []string{"LATCHKEY_TOKEN=" + token, "LATCHKEY_RUNTIME_DIR=$DIR/open"}, nil, 1, `latchkey: error: the runtime directory $DIR/open has mode 0755: other users may enter it
 latchkey: hint: chmod 700 $DIR/open

@@ -1,26 +1,23 @@
 // The program sshagent serves package sshagent to OpenSSH's own tests of its
-// ssh-agent: it has that program's command line, as far as they use it.
+// ssh-agent: it has that program's command line, as far as they use it, and keeps
+// keys as the workspace daemon does. If SSHAGENT_THROUGH names an ssh-agent, that
+// one has the keys, and this one stands before it. With SSHAGENT_WEAK it lets
+// everyone in and may be looked into, which those tests must find.
 package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/latchkey/latchkey/internal/harden"
-	"github.com/latchkey/latchkey/sshagent"
 )
 
 func main() {
@@ -39,7 +36,31 @@ type options struct {
 	csh, sh, foreground, debug, kill bool
 	path                             string
 	lifetime                         time.Duration
-	parent                           int // the agent ends with this process; 0: with none
+	parent                           int      // the agent ends with this process; 0: with none
+	theirs                           []string // flags that only OpenSSH's agent knows, for it
+}
+
+// valued are the flags that have a value, which getopt(3) lets follow at once.
+const valued = "aEOPt"
+
+// separate takes values apart from their flags, for package flag.
+func separate(args []string) (separated []string) {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if !strings.HasPrefix(a, "-") {
+			return append(separated, args[i:]...)
+		}
+		switch isValued := len(a) >= 2 && strings.Contains(valued, a[1:2]); {
+		case isValued && len(a) > 2:
+			separated = append(separated, a[:2], a[2:])
+		case isValued && i+1 < len(args):
+			separated = append(separated, a, args[i+1])
+			i++
+		default:
+			separated = append(separated, a)
+		}
+	}
+	return separated
 }
 
 func parse(args []string) (o options, command []string, err error) {
@@ -56,7 +77,13 @@ func parse(args []string) (o options, command []string, err error) {
 		o.lifetime = time.Duration(seconds) * time.Second
 		return err
 	})
-	err = flags.Parse(args)
+	for _, name := range []string{"E", "O", "P"} {
+		flags.Func(name, "see ssh-agent(1)", func(s string) error {
+			o.theirs = append(o.theirs, "-"+name, s)
+			return nil
+		})
+	}
+	err = flags.Parse(separate(args))
 	return o, flags.Args(), err
 }
 
@@ -93,13 +120,15 @@ func (o options) environment(pid int) string {
 	return fmt.Sprintf("SSH_AUTH_SOCK=%s; export SSH_AUTH_SOCK;\nSSH_AGENT_PID=%d; export SSH_AGENT_PID;\necho Agent pid %d;\n", o.path, pid, pid)
 }
 
+func (o options) seconds() string { return strconv.Itoa(int(o.lifetime / time.Second)) }
+
 // start starts an agent in the background, and runs the command, if there is one.
 func start(o options, command []string, stdout io.Writer) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	args := []string{"-D", "-a", o.path, "-t", strconv.Itoa(int(o.lifetime / time.Second))}
+	args := append([]string{"-D", "-a", o.path, "-t", o.seconds()}, o.theirs...)
 	if len(command) > 0 {
 		args = append(args, "-parent", strconv.Itoa(os.Getpid()))
 	}
@@ -124,53 +153,4 @@ func start(o options, command []string, stdout io.Writer) error {
 		return err
 	}
 	return syscall.Exec(path, command, append(os.Environ(), "SSH_AUTH_SOCK="+o.path, "SSH_AGENT_PID="+strconv.Itoa(agent.Process.Pid)))
-}
-
-func serve(o options, stdout io.Writer) error {
-	harden.Process()
-	l, err := sshagent.Listen(o.path)
-	if err != nil {
-		return err
-	}
-	s := &sshagent.Server{Lifetime: o.lifetime, Confirm: confirm}
-	if o.debug {
-		s.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	if _, err := io.WriteString(stdout, o.environment(os.Getpid())); err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer stop()
-	forget := make(chan os.Signal, 1)
-	signal.Notify(forget, syscall.SIGUSR1)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	for tick := time.NewTicker(time.Second); ; {
-		select {
-		case err := <-served:
-			return err
-		case <-forget:
-			s.Forget()
-			continue
-		case <-tick.C:
-			if o.parent == 0 || syscall.Kill(o.parent, 0) == nil {
-				continue
-			}
-		case <-ctx.Done():
-		}
-		return s.Shutdown(context.Background())
-	}
-}
-
-// confirm asks with the program that ssh-agent asks with.
-func confirm(ctx context.Context, _ sshagent.Key, prompt string) bool {
-	askpass := os.Getenv("SSH_ASKPASS")
-	if askpass == "" {
-		return false
-	}
-	cmd := exec.CommandContext(ctx, askpass, prompt)
-	cmd.Env = append(os.Environ(), "SSH_ASKPASS_PROMPT=confirm")
-	answer, err := cmd.Output()
-	text := strings.TrimSpace(string(answer))
-	return err == nil && (text == "" || strings.EqualFold(text, "yes"))
 }

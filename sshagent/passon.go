@@ -1,0 +1,72 @@
+package sshagent
+
+import (
+	"context"
+	"fmt"
+)
+
+// changed returns the link to the upstream agent that takes the changes in this
+// one's place, nil if there is none.
+func (s *session) changed() *upstreamLink {
+	for _, u := range s.upstreams {
+		if u.Changes {
+			return u
+		}
+	}
+	return nil
+}
+
+// passChange passes a request that changes keys on to an upstream agent, and its
+// answer back, both as they are: what kinds of keys and constraints there are is
+// that agent's affair. It goes over the link that has the client's binds, so that
+// the agent knows a client of another machine for one.
+func (s *session) passChange(ctx context.Context, u *upstreamLink, request []byte) []byte {
+	if err := s.mayPass(ctx, request); err != nil {
+		return s.status("", request, err)
+	}
+	var answer []byte
+	var err error
+	s.whileConnected(ctx, func(ctx context.Context) { answer, err = u.exchange(ctx, request) })
+	if err != nil {
+		return s.status("", request, fmt.Errorf("passing it on: %w", err))
+	}
+	s.offers = nil // they are other ones now
+	if answer[0] != agentSuccess {
+		s.log.Warn("change refused by an upstream agent", "upstream", u.Name, "to", changing[request[0]], "message", answer[0])
+	} else {
+		s.log.Info("change passed on", "upstream", u.Name, "to", changing[request[0]])
+	}
+	return framed(answer)
+}
+
+// mayPass says why a change is not passed on.
+func (s *session) mayPass(ctx context.Context, request []byte) error {
+	message := request[0]
+	removes := message == agentRemoveIdentity || message == agentRemoveAll || message == agentRemoveSmartcardKey
+	if s.server.NoAdd && !removes {
+		return errNoAdd
+	}
+	if blob := changedKey(request); blob != nil && s.isManaged(ctx, blob) {
+		return errManaged
+	}
+	return nil
+}
+
+// changedKey is the public key that a request adds or removes; nil if there is
+// none, or of a kind that the Source can't have.
+func changedKey(request []byte) []byte {
+	name, rest, ok := cutString(request[1:])
+	if !ok {
+		return nil
+	}
+	switch request[0] {
+	case agentAddIdentity, agentAddIDConstrained:
+		var a addRequest
+		if _, err := a.parseKey(string(name), rest); err == nil {
+			return a.blob
+		}
+	case agentRemoveIdentity:
+		return name
+	}
+	return nil
+}
