@@ -116,6 +116,54 @@ func TestAttachedLoop(t *testing.T) {
 	}
 }
 
+// The keys of eight agents come in the order in which they were attached, each
+// agent's in its own order, behind the source's; one that left and came back is
+// the last.
+func TestAttachOrder(t *testing.T) {
+	s := &Server{Source: newSource(t, testKeys()["ed25519"])}
+	socket := serve(t, s)
+	want := []string{"key 0"}
+	var detach []func()
+	var upstreams []Upstream
+	for i := range 8 {
+		keys := agent.NewKeyring()
+		for j := range 4 {
+			name := fmt.Sprintf("agent %d, key %d", i, j)
+			if err := keys.Add(agent.AddedKey{PrivateKey: newKey(t), Comment: name}); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, name)
+		}
+		u := Upstream{Name: fmt.Sprint("agent", i), Dial: func(context.Context) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go agent.ServeAgent(keys, theirs)
+			return ours, nil
+		}}
+		upstreams, detach = append(upstreams, u), append(detach, s.Attach(u, nil))
+	}
+	check := func(when string) {
+		t.Helper()
+		for range 10 { // they answer in any order
+			list, err := client(t, socket).List()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, k := range list {
+				got = append(got, k.Comment)
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%s: the list is %q; want %q", when, got, want)
+			}
+		}
+	}
+	check("all attached")
+	detach[2]()
+	s.Attach(upstreams[2], nil)
+	want = append(slices.Concat(want[:9], want[13:]), want[9:13]...)
+	check("the third left and came back")
+}
+
 // Eight agents come and go while clients list and sign: no request reaches a
 // wrong agent, and nobody hears of a key that is not there.
 func TestAttachConcurrently(t *testing.T) {

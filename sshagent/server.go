@@ -13,7 +13,8 @@ import (
 
 // A state is what a Server needs beyond what its user sets.
 type state struct {
-	once    sync.Once // for the three, when first used
+	once    sync.Once // for these, when first used
+	id      viaID
 	keys    *keyring
 	added   *addedKeys
 	padlock *padlock
@@ -159,6 +160,7 @@ func (s *Server) padlock() *padlock { return s.ready().padlock }
 
 func (s *Server) ready() *state {
 	s.state.once.Do(func() {
+		s.state.id = newViaID()
 		s.state.keys = newKeyring(s.Idle, s.logger())
 		s.state.added = &addedKeys{log: s.logger()}
 		s.state.padlock = newPadlock()

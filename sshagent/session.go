@@ -28,6 +28,8 @@ type session struct {
 	peer       Peer // zero if it is not known
 	binds      []boundHop
 	bindFailed bool // a bind was refused: keys that are for certain hosts are of no use any more
+	bindsKept  int  // bytes, see keepBind
+	asked      bool // upstream agents have been asked for their keys, so they have links
 }
 
 // A keyID is the SHA-256 of a public key's blob.
@@ -104,8 +106,11 @@ func (s *session) answerLocked(ctx context.Context, request []byte) []byte {
 	case agentRequestIdentities:
 		return append(newFrame(agentIdentitiesAnswer), 0, 0, 0, 0)
 	case agentExtension:
-		if name, body, ok := cutString(request[1:]); ok && string(name) == extSessionBind {
+		switch name, body, _ := cutString(request[1:]); string(name) {
+		case extSessionBind:
 			return s.bind(ctx, request, body)
+		case extVia:
+			return s.via(body)
 		}
 	}
 	return s.status("", request, errLocked)
@@ -121,9 +126,11 @@ func (s *session) extension(ctx context.Context, request []byte) []byte {
 	switch string(name) {
 	case "query":
 		answer := appendString(newFrame(agentExtensionResponse), "query")
-		return appendString(answer, extSessionBind)
+		return appendString(appendString(answer, extSessionBind), extVia)
 	case extSessionBind:
 		return s.bind(ctx, request, body)
+	case extVia:
+		return s.via(body)
 	}
 	s.log.Debug("extension refused", "extension", printable(name), "why", "unknown extension")
 	return newFrame(agentFailure)

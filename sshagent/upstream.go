@@ -13,10 +13,17 @@ import (
 // serving; an agent that asks its user to unlock it should have the time.
 const listTimeout = 15 * time.Second
 
+var errNoAnswer = fmt.Errorf("no answer for %v", listTimeout)
+
 // An upstreamLink is one client's link to one upstream agent.
 type upstreamLink struct {
 	Upstream
 	session []byte // see Attach; nil: none
+
+	// What the link begins with when it is dialled: see extVia, nil for none, and
+	// the binds that have come until then.
+	via   []byte
+	binds [][]byte
 
 	conn net.Conn // nil until it is needed
 	in   frameReader
@@ -51,7 +58,35 @@ func (u *upstreamLink) tryExchange(ctx context.Context, frame []byte) ([]byte, e
 			return nil, errors.New("dialling it gave no connection")
 		}
 		u.conn, u.in = conn, newFrameReader(conn)
+		if err := u.begin(ctx); err != nil {
+			return nil, err
+		}
 	}
+	return u.exchangeOpen(ctx, frame)
+}
+
+// begin tells the agent where a new link comes from. That it refuses (many know
+// neither extension) is its own affair.
+func (u *upstreamLink) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoAnswer)
+	defer cancel()
+	for _, request := range append([][]byte{u.via}, u.binds...) {
+		if request == nil {
+			continue
+		}
+		if _, err := u.exchangeOpen(ctx, request); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return err
+		}
+	}
+	u.binds = nil
+	return nil
+}
+
+// exchangeOpen is exchange on a link that is open.
+func (u *upstreamLink) exchangeOpen(ctx context.Context, frame []byte) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { u.conn.Close() })
 	defer stop()
 	if err := writeFrame(u.conn, framed(frame)); err != nil {
@@ -62,7 +97,7 @@ func (u *upstreamLink) tryExchange(ctx context.Context, frame []byte) ([]byte, e
 
 // identities asks for the list.
 func (u *upstreamLink) identities(ctx context.Context) ([]identity, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, fmt.Errorf("no answer for %v", listTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoAnswer)
 	defer cancel()
 	answer, err := u.exchange(ctx, []byte{agentRequestIdentities})
 	if err != nil {
