@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/harden"
@@ -63,6 +62,8 @@ type Daemon struct {
 	started time.Time
 	ending  chan struct{} // closed when Run stops
 
+	upstreams *upstreams
+
 	secrets *secretSync // nil: takes none; set by Run
 	ssh     *sshService // nil: does not serve SSH
 }
@@ -79,6 +80,7 @@ func NewDaemon(c Config) *Daemon {
 		Source: d.source, Idle: c.Idle, Log: d.log,
 		Permit: d.source.permit, NoAdd: c.NoAdd, Keep: keepAdded, Confirm: askpass(c.Askpass, d.log),
 	}
+	d.upstreams = &upstreams{agent: d.agent, own: AgentSocket(c.Dir), log: d.log, timeout: meetTimeout}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) {
 		d.agent.Forget()
@@ -86,7 +88,7 @@ func NewDaemon(c Config) *Daemon {
 	}
 	d.source.withdrawn = d.agent.Forget
 	if c.SSHD != "" {
-		d.ssh = newSSH(c.Client, d.agent, d.sessionEnviron, c, d.log)
+		d.ssh = newSSH(c.Client, d.upstreams, d.sessionEnviron, c, d.log)
 	}
 	return d
 }
@@ -120,7 +122,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if sshListener != nil {
 		defer sshListener.Close()
 	}
-	d.agent.Upstreams = d.upstreams()
+	d.upstreams.addOwn(d.config.Upstream, d.started)
+	defer d.upstreams.close()
 	// Files and the cache belong to whoever has the sockets.
 	closeSecrets, err := d.openSecrets()
 	if err != nil {
@@ -140,6 +143,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return d.serve(ctx, agent, control, func() {
 		following()
 		stopSSH()
+		d.upstreams.close()
 	})
 }
 
@@ -220,22 +224,4 @@ func serveError(err error) error {
 		return nil
 	}
 	return err
-}
-
-// upstreams is the user's own agent, unless it is this one: who starts a daemon
-// may have the environment of an earlier one.
-func (d *Daemon) upstreams() []sshagent.Upstream {
-	socket := d.config.Upstream
-	if socket == "" || sameFile(socket, AgentSocket(d.config.Dir)) {
-		return nil
-	}
-	return []sshagent.Upstream{{Name: "SSH_AUTH_SOCK", Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-}
-
-func sameFile(a, b string) bool {
-	ai, aerr := os.Stat(a)
-	bi, berr := os.Stat(b)
-	return aerr == nil && berr == nil && os.SameFile(ai, bi)
 }

@@ -29,7 +29,6 @@ func (c *client) bringAgent(conn *ssh.ServerConn) bool {
 	if c.agents++; c.agents == 1 {
 		remote := c.RemoteAddr().String()
 		c.detach = c.server.Agents.Attach("ssh -A from "+remote, conn.SessionID(), agentDialer(conn))
-		c.server.Log.Info("agent forwarded", "remote", remote)
 	}
 	return true
 }
