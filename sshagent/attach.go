@@ -9,6 +9,8 @@ import (
 	"sync"
 )
 
+var errLoop = errors.New("the client comes from there")
+
 var errDetached = errors.New("the agent was detached")
 
 // Attach offers the keys of one more agent, after those of Upstreams, to the
@@ -55,7 +57,7 @@ func (s *Server) upstreamLinks() (links []*upstreamLink) {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	for _, a := range s.state.attached {
-		links = append(links, &upstreamLink{Upstream: a.Upstream, session: a.session, via: via})
+		links = append(links, &upstreamLink{Upstream: a.Upstream, session: a.session, via: via, rests: true})
 	}
 	return links
 }
@@ -66,7 +68,7 @@ func (s *session) leaveLoops() {
 	s.upstreams = slices.DeleteFunc(s.upstreams, func(u *upstreamLink) bool {
 		for _, b := range s.binds {
 			if len(u.session) > 0 && bytes.Equal(b.SessionID, u.session) {
-				u.close()
+				u.leave(errLoop)
 				return true
 			}
 		}

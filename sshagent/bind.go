@@ -45,13 +45,14 @@ func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	err := s.addBind(body)
 	s.bindFailed = s.bindFailed || err != nil
 	s.leaveLoops()
-	if s.keepBind(request); s.asked {
+	if s.asked {
 		s.whileConnected(ctx, func(ctx context.Context) {
 			for _, u := range s.upstreams {
 				s.passBind(ctx, u, request)
 			}
 		})
 	}
+	s.keepBind(request)
 	if err != nil {
 		s.log.Warn("bind refused", "err", err)
 		return newFrame(agentExtensionFailure)
@@ -59,14 +60,16 @@ func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	return newFrame(agentSuccess)
 }
 
-// keepBind keeps a bind for the upstream agents that have no link yet. Of a client
-// that sends more of them than ssh ever would, they would not hear all: they are
-// not asked at all.
+var errManyBinds = errors.New("the client sends too many binds")
+
+// keepBind keeps a bind for the links to upstream agents that are dialled later. Of
+// a client that sends more of them than ssh ever would, these would not hear all:
+// they are not asked any more.
 func (s *session) keepBind(request []byte) {
-	if s.asked {
-		return
-	}
 	if s.bindsKept += len(request); s.bindsKept > maxBindsKept {
+		for _, u := range s.upstreams {
+			u.leave(errManyBinds)
+		}
 		s.upstreams = nil
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -30,6 +31,9 @@ type session struct {
 	bindFailed bool // a bind was refused: keys that are for certain hosts are of no use any more
 	bindsKept  int  // bytes, see keepBind
 	asked      bool // upstream agents have been asked for their keys, so they have links
+
+	busy    sync.Mutex  // a request is answered, or the links to upstream agents go to rest
+	resting *time.Timer // nil: no such link was there yet
 }
 
 // A keyID is the SHA-256 of a public key's blob.
@@ -52,6 +56,9 @@ func newSession(s *Server, conn net.Conn) *session {
 }
 
 func (s *session) close() {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	s.endRest()
 	for _, u := range s.upstreams {
 		u.close()
 	}
@@ -66,6 +73,10 @@ var refusals = map[byte]string{
 
 // answer returns the frame that answers a request, which is not empty.
 func (s *session) answer(ctx context.Context, request []byte) []byte {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	s.endRest()
+	defer s.restLater()
 	message := request[0]
 	switch message {
 	case agentAddIdentity, agentAddIDConstrained, agentLock, agentUnlock, agentAddSmartcardKey, agentAddSmartcardKeyCon, agentRemoveSmartcardKey:

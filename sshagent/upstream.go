@@ -20,19 +20,20 @@ type upstreamLink struct {
 	Upstream
 	session []byte // see Attach; nil: none
 
-	// What the link begins with when it is dialled: see extVia, nil for none, and
+	// What a link begins with when it is dialled: see extVia, nil for none, and
 	// the binds that have come until then.
 	via   []byte
 	binds [][]byte
 
-	conn net.Conn // nil until it is needed
-	in   frameReader
-	err  error // why it is not used any more
+	rests bool     // see rest
+	conn  net.Conn // nil until it is needed
+	in    frameReader
+	err   error // why it is not used any more
 }
 
 // exchange sends a frame and returns the answer, which is valid until the next
-// call. It dials when first called. An error is for good: a link that broke in
-// mid-frame can't go on, and a new one would lack the binds of the old.
+// call. It dials when first called, and after a rest. An error is for good: a link
+// that broke in mid-frame can't go on.
 func (u *upstreamLink) exchange(ctx context.Context, frame []byte) ([]byte, error) {
 	if u.err != nil {
 		return nil, u.err
@@ -81,13 +82,13 @@ func (u *upstreamLink) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	u.binds = nil
 	return nil
 }
 
 // exchangeOpen is exchange on a link that is open.
 func (u *upstreamLink) exchangeOpen(ctx context.Context, frame []byte) ([]byte, error) {
-	stop := context.AfterFunc(ctx, func() { u.conn.Close() })
+	conn := u.conn // which goes to rest later
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if err := writeFrame(u.conn, framed(frame)); err != nil {
 		return nil, err
@@ -113,5 +114,51 @@ func (u *upstreamLink) identities(ctx context.Context) ([]identity, error) {
 func (u *upstreamLink) close() {
 	if u.conn != nil {
 		u.conn.Close()
+	}
+}
+
+// leave closes the link for good.
+func (u *upstreamLink) leave(err error) {
+	u.close()
+	u.err = fmt.Errorf("agent %q: %w", u.Name, err)
+}
+
+// restAfter is how long a link to an attached agent stays open while its client asks
+// for nothing.
+const restAfter = 10 * time.Second
+
+// rest closes the links to attached agents that are not in use; the next request has
+// them dialled again, with all binds. Such an agent may belong to a session of "ssh
+// -A", which does not end while a link is open: a program that keeps its own link to
+// this agent all day, as IDEs do, must not hold the session of somebody who logs out.
+func (s *session) rest() {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	for _, u := range s.upstreams {
+		if u.rests && u.err == nil && u.conn != nil {
+			u.close()
+			u.conn = nil
+		}
+	}
+}
+
+// restLater has rest called if no request comes. busy is held.
+func (s *session) restLater() {
+	for _, u := range s.upstreams {
+		if u.rests && u.err == nil && u.conn != nil {
+			if s.resting == nil {
+				s.resting = time.AfterFunc(restAfter, s.rest)
+			} else {
+				s.resting.Reset(restAfter)
+			}
+			return
+		}
+	}
+}
+
+// endRest has rest called no more. busy is held.
+func (s *session) endRest() {
+	if s.resting != nil {
+		s.resting.Stop()
 	}
 }
