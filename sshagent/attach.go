@@ -9,6 +9,8 @@ import (
 	"sync"
 )
 
+var errLoop = errors.New("the client comes from there")
+
 var errDetached = errors.New("the agent was detached")
 
 // Attach offers the keys of one more agent, after those of Upstreams, to the
@@ -21,7 +23,9 @@ var errDetached = errors.New("the agent was detached")
 // id is the session identifier of the SSH connection that the agent came with
 // (RFC 4253, section 7.2), or nil. Clients that came through the same connection
 // are not offered its keys: an agent that is forwarded to itself would ask itself
-// for ever.
+// for ever. Where no session is known, or not all the way round is one session, a
+// link says through which Servers it has come (see extVia), and one that comes to
+// the same Server again is offered no other agent's keys.
 func (s *Server) Attach(u Upstream, id []byte) (detach func()) {
 	a := &attached{dial: u.Dial, links: make(map[net.Conn]bool)}
 	u.Dial, u.Changes = a.open, false
@@ -50,10 +54,11 @@ func (s *Server) upstreamLinks() (links []*upstreamLink) {
 	for _, u := range s.Upstreams {
 		links = append(links, &upstreamLink{Upstream: u})
 	}
+	via := viaRequest(nil, s.ready().id)
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	for _, a := range s.state.attached {
-		links = append(links, &upstreamLink{Upstream: a.Upstream, session: a.session})
+		links = append(links, &upstreamLink{Upstream: a.Upstream, session: a.session, via: via, rests: true})
 	}
 	return links
 }
@@ -64,7 +69,7 @@ func (s *session) leaveLoops() {
 	s.upstreams = slices.DeleteFunc(s.upstreams, func(u *upstreamLink) bool {
 		for _, b := range s.binds {
 			if len(u.session) > 0 && bytes.Equal(b.SessionID, u.session) {
-				u.close()
+				u.leave(errLoop)
 				return true
 			}
 		}

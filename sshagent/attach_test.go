@@ -1,13 +1,17 @@
 package sshagent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -114,6 +118,127 @@ func TestAttachedLoop(t *testing.T) {
 			t.Errorf("a client that came through %q lists %d keys, %v; want %d", c.session, len(keys), err, c.want)
 		}
 	}
+}
+
+// The keys of eight agents come in the order in which they were attached, each
+// agent's in its own order, behind the source's; one that left and came back is
+// the last.
+func TestAttachOrder(t *testing.T) {
+	s := &Server{Source: newSource(t, testKeys()["ed25519"])}
+	socket := serve(t, s)
+	want := []string{"key 0"}
+	var detach []func()
+	var upstreams []Upstream
+	for i := range 8 {
+		keys := agent.NewKeyring()
+		for j := range 4 {
+			name := fmt.Sprintf("agent %d, key %d", i, j)
+			if err := keys.Add(agent.AddedKey{PrivateKey: newKey(t), Comment: name}); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, name)
+		}
+		u := Upstream{Name: fmt.Sprint("agent", i), Dial: func(context.Context) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go agent.ServeAgent(keys, theirs)
+			return ours, nil
+		}}
+		upstreams, detach = append(upstreams, u), append(detach, s.Attach(u, nil))
+	}
+	check := func(when string) {
+		t.Helper()
+		for range 10 { // they answer in any order
+			list, err := client(t, socket).List()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, k := range list {
+				got = append(got, k.Comment)
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%s: the list is %q; want %q", when, got, want)
+			}
+		}
+	}
+	check("all attached")
+	detach[2]()
+	s.Attach(upstreams[2], nil)
+	want = append(slices.Concat(want[:9], want[13:]), want[9:13]...)
+	check("the third left and came back")
+}
+
+// While a client asks for nothing it has no link to an attached agent, for whose end
+// ssh would wait; the next one knows the binds of the one before.
+func TestAttachedLinksRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var open atomic.Int64
+		up := &scripted{answer: func(request []byte) []byte {
+			switch request[0] {
+			case agentRequestIdentities:
+				return identities("key")
+			case agentSignRequest:
+				return frame([]byte{agentSignResponse})
+			}
+			return frame([]byte{agentFailure})
+		}}
+		s := &Server{}
+		defer s.Attach(Upstream{Name: "up", Dial: func(ctx context.Context) (net.Conn, error) {
+			conn, err := up.dial(ctx)
+			open.Add(1)
+			return &countedConn{Conn: conn, open: &open}, err
+		}}, nil)()
+		l := newMemListener()
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		conn := l.dial()
+		host := hostKey(t, newKey(t))
+		first, second := bindRequest(t, host, "first", "first", 1), bindRequest(t, host, "second", "second", 0)
+		list, sign := []byte{agentRequestIdentities}, append(appendString(appendString([]byte{agentSignRequest}, "key"), message("data")), 0, 0, 0, 0)
+		exchange(t, conn, first)
+		exchange(t, conn, list)
+		time.Sleep(restAfter - time.Second)
+		exchange(t, conn, second)
+		time.Sleep(restAfter - time.Second)
+		if open.Load() != 1 || up.dials != 1 {
+			t.Errorf("a client that asks now and then has %d links, of %d; want the first one still", open.Load(), up.dials)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if open.Load() != 0 {
+			t.Errorf("a client that asks for nothing has %d links; want none", open.Load())
+		}
+		if got := exchange(t, conn, sign); got[0] != agentSignResponse {
+			t.Errorf("after the rest a signature is message %d", got[0])
+		}
+		via := viaRequest(nil, s.ready().id)
+		if got, want := up.seen(), [][]byte{via, first, list, second, via, first, second, sign}; !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("the agent got %q; want %q", got, want)
+		}
+		conn.Close()
+		synctest.Wait()
+		if open.Load() != 0 {
+			t.Errorf("a client that has gone left %d links", open.Load())
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-served
+	})
+}
+
+// A countedConn counts the connections that are not closed.
+type countedConn struct {
+	net.Conn
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+func (c *countedConn) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
 }
 
 // Eight agents come and go while clients list and sign: no request reaches a

@@ -17,6 +17,7 @@ const (
 	maxBinds       = 16
 	maxSessionID   = 128
 	maxBindRequest = 32 << 10
+	maxBindsKept   = 64 << 10 // bytes: 16 with RSA keys of 4096 bits are 20 KiB
 )
 
 // A SessionBind is one hop on the way from the client to a host: the client is
@@ -36,16 +37,22 @@ type boundHop struct {
 
 // bind answers session-bind@openssh.com (OpenSSH's PROTOCOL.agent, section 1).
 // Upstream agents are told even of a bind that we refuse: an agent that hears of
-// none takes the client for a local one.
+// none takes the client for a local one. Those that have no link yet hear of it
+// when they get one, with the first request: ssh binds each link that it forwards
+// before anything else is sent on it, so if a bind dialled, an agent that leads to
+// itself would go on dialling itself before it could see that.
 func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	err := s.addBind(body)
 	s.bindFailed = s.bindFailed || err != nil
 	s.leaveLoops()
-	s.whileConnected(ctx, func(ctx context.Context) {
-		for _, u := range s.upstreams {
-			s.passBind(ctx, u, request)
-		}
-	})
+	if s.asked {
+		s.whileConnected(ctx, func(ctx context.Context) {
+			for _, u := range s.upstreams {
+				s.passBind(ctx, u, request)
+			}
+		})
+	}
+	s.keepBind(request)
 	if err != nil {
 		s.log.Warn("bind refused", "err", err)
 		return newFrame(agentExtensionFailure)
@@ -53,10 +60,29 @@ func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	return newFrame(agentSuccess)
 }
 
+var errManyBinds = errors.New("the client sends too many binds")
+
+// keepBind keeps a bind for the links to upstream agents that are dialled later. Of
+// a client that sends more of them than ssh ever would, these would not hear all:
+// they are not asked any more.
+func (s *session) keepBind(request []byte) {
+	if s.bindsKept += len(request); s.bindsKept > maxBindsKept {
+		for _, u := range s.upstreams {
+			u.leave(errManyBinds)
+		}
+		s.upstreams = nil
+		return
+	}
+	kept := bytes.Clone(request)
+	for _, u := range s.upstreams {
+		u.binds = append(u.binds, kept)
+	}
+}
+
 // passBind tells an upstream agent of a bind. If it cannot be told, its link is
 // not used any more; that it refuses (many know no binds) is its own affair.
 func (s *session) passBind(ctx context.Context, u *upstreamLink, request []byte) {
-	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, fmt.Errorf("no answer for %v", listTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoAnswer)
 	defer cancel()
 	answer, err := u.exchange(ctx, request)
 	if err != nil {

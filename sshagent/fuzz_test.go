@@ -40,6 +40,7 @@ func FuzzLink(f *testing.F) {
 		bindRequest(f, hostKey(f, key), "id", "id", 1),
 		bindRequest(f, hostKey(f, testKeys()["rsa"]), "id", "id", 0),
 		appendString([]byte{agentExtension}, "query"),
+		viaRequest(nil, viaID{1}),
 		{agentRemoveAll},
 		addition{key: testKeys()["ecdsa"], comment: "comment", constraints: lifetime(1)}.request(f),
 		addition{key: testKeys()["rsa"], certificate: certify(f, testKeys()["rsa"], ssh.UserCert)}.request(f),

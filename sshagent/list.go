@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"sync"
 )
 
 // maxIdentities is how many keys OpenSSH's client takes in a list
@@ -30,15 +31,19 @@ func (s *session) list(ctx context.Context) []byte {
 // ones between, and remembers who has which. One that fails does not keep the others' keys from the client.
 func (s *session) collect(ctx context.Context, observe func(Activity)) *listing {
 	l := &listing{frame: append(newFrame(agentIdentitiesAnswer), 0, 0, 0, 0), offers: make(map[keyID]offer)}
+	s.asked = true
 	s.whileConnected(ctx, func(ctx context.Context) {
 		if s.server.Source != nil {
 			n, err := s.collectSource(ctx, l)
 			s.listed(observe, Activity{Kind: Listed, Keys: n, Err: err})
 		}
 		s.collectAdded(l)
-		for _, u := range s.upstreams {
-			n, err := s.collectUpstream(ctx, l, u)
-			s.listed(observe, Activity{Kind: Listed, Upstream: u.Name, Keys: n, Err: err})
+		for i, list := range s.askUpstreams(ctx) {
+			n := 0
+			for _, id := range list.ids {
+				n += l.add(id.blob, string(id.comment), offer{upstream: s.upstreams[i]})
+			}
+			s.listed(observe, Activity{Kind: Listed, Upstream: s.upstreams[i].Name, Keys: n, Err: list.err})
 		}
 	})
 	if l.dropped > 0 {
@@ -84,12 +89,27 @@ func (s *session) collectAdded(l *listing) {
 	}
 }
 
-func (s *session) collectUpstream(ctx context.Context, l *listing, u *upstreamLink) (added int, err error) {
-	ids, err := u.identities(ctx)
-	for _, id := range ids {
-		added += l.add(id.blob, string(id.comment), offer{upstream: u})
+type upstreamList struct {
+	ids []identity
+	err error
+}
+
+// askUpstreams asks all upstream agents at once, each on its own link: agents that
+// people bring along are a network away, and one may have lost it.
+func (s *session) askUpstreams(ctx context.Context) []upstreamList {
+	lists := make([]upstreamList, len(s.upstreams))
+	var asking sync.WaitGroup
+	for i, u := range s.upstreams {
+		asking.Go(func() {
+			list := &lists[i]
+			list.err = guard(s.log, "listing the keys of an upstream agent", func() (err error) {
+				list.ids, err = u.identities(ctx)
+				return err
+			})
+		})
 	}
-	return added, err
+	asking.Wait()
+	return lists
 }
 
 // add adds a key, if it is not in the list already, and returns how many it added.

@@ -24,6 +24,7 @@ func (s *session) passChange(ctx context.Context, u *upstreamLink, request []byt
 	if err := s.mayPass(ctx, request); err != nil {
 		return s.status("", request, err)
 	}
+	s.asked = true
 	var answer []byte
 	var err error
 	s.whileConnected(ctx, func(ctx context.Context) { answer, err = u.exchange(ctx, request) })

@@ -40,9 +40,10 @@ func (e *peerError) Unwrap() error   { return e.err }
 func (e *peerError) Timeout() bool   { return false }
 func (e *peerError) Temporary() bool { return true }
 
-// checkPeer refuses the processes of other users, bar root: who can become root
-// has the keys anyway, and sshd asks for host keys as root.
-func checkPeer(conn net.Conn) error {
+// CheckPeer refuses the processes of other users, bar root: who can become root
+// has the keys anyway, and sshd asks for host keys as root. Of a connection that was
+// dialled, it is the process that listens.
+func CheckPeer(conn net.Conn) error {
 	p, err := peerOf(conn)
 	switch {
 	case err != nil:
@@ -59,7 +60,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPeer(conn); err != nil {
+	if err := CheckPeer(conn); err != nil {
 		conn.Close()
 		return nil, err
 	}

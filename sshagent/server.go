@@ -14,6 +14,7 @@ import (
 // A state is what a Server needs beyond what its user sets.
 type state struct {
 	once    sync.Once // for these, when first used
+	id      viaID
 	keys    *keyring
 	added   *addedKeys
 	padlock *padlock
@@ -162,6 +163,7 @@ func (s *Server) asking() chan struct{} { return s.ready().asking }
 
 func (s *Server) ready() *state {
 	s.state.once.Do(func() {
+		s.state.id = newViaID()
 		s.state.keys = newKeyring(s.Idle, s.logger())
 		s.state.added = &addedKeys{log: s.logger()}
 		s.state.padlock = newPadlock()

@@ -351,7 +351,7 @@ func (s *swapSource) Signer(ctx context.Context, _ ssh.PublicKey) (Signer, error
 
 func TestQuery(t *testing.T) {
 	got := exchange(t, connect(t, serve(t, &Server{})), appendString([]byte{agentExtension}, "query"))
-	want := appendString(appendString([]byte{agentExtensionResponse}, "query"), extSessionBind)
+	want := appendString(appendString(appendString([]byte{agentExtensionResponse}, "query"), extSessionBind), extVia)
 	if string(got) != string(want) {
 		t.Errorf("query was answered with %q; want %q", got, want)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -29,6 +30,11 @@ type session struct {
 	peer       Peer // zero if it is not known
 	binds      []boundHop
 	bindFailed bool // a bind was refused: keys that are for certain hosts are of no use any more
+	bindsKept  int  // bytes, see keepBind
+	asked      bool // upstream agents have been asked something, so they have links
+
+	busy    sync.Mutex  // a request is answered, or the links to upstream agents go to rest
+	resting *time.Timer // nil: no such link was there yet
 }
 
 // A keyID is the SHA-256 of a public key's blob.
@@ -51,6 +57,9 @@ func newSession(s *Server, conn net.Conn) *session {
 }
 
 func (s *session) close() {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	s.endRest()
 	for _, u := range s.upstreams {
 		u.close()
 	}
@@ -65,6 +74,10 @@ var refusals = map[byte]string{
 
 // answer returns the frame that answers a request, which is not empty.
 func (s *session) answer(ctx context.Context, request []byte) []byte {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	s.endRest()
+	defer s.restLater()
 	message := request[0]
 	switch message {
 	case agentAddIdentity, agentAddIDConstrained, agentLock, agentUnlock, agentAddSmartcardKey, agentAddSmartcardKeyCon, agentRemoveSmartcardKey:
@@ -113,8 +126,11 @@ func (s *session) answerLocked(ctx context.Context, request []byte) []byte {
 	case agentRequestIdentities:
 		return append(newFrame(agentIdentitiesAnswer), 0, 0, 0, 0)
 	case agentExtension:
-		if name, body, ok := cutString(request[1:]); ok && string(name) == extSessionBind {
+		switch name, body, _ := cutString(request[1:]); string(name) {
+		case extSessionBind:
 			return s.bind(ctx, request, body)
+		case extVia:
+			return s.via(body)
 		}
 	}
 	return s.status("", request, errLocked)
@@ -130,9 +146,11 @@ func (s *session) extension(ctx context.Context, request []byte) []byte {
 	switch string(name) {
 	case "query":
 		answer := appendString(newFrame(agentExtensionResponse), "query")
-		return appendString(answer, extSessionBind)
+		return appendString(appendString(answer, extSessionBind), extVia)
 	case extSessionBind:
 		return s.bind(ctx, request, body)
+	case extVia:
+		return s.via(body)
 	}
 	s.log.Debug("extension refused", "extension", printable(name), "why", "unknown extension")
 	return newFrame(agentFailure)

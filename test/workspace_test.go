@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,6 +33,8 @@ type workspace struct {
 
 	wrap wrapper
 	user *user
+
+	asTester bool // see becomeTester
 }
 
 // newWorkspace makes a workspace of the user. Its commands are wrapped.
@@ -90,9 +93,22 @@ func (w *workspace) mkdir(t testing.TB, dir string) {
 	w.own(t, dir)
 }
 
+// becomeTester has the workspace belong to whoever runs the tests: a real sshd lets
+// nobody in to an account without a shell.
+func (w *workspace) becomeTester(t testing.TB) {
+	t.Helper()
+	w.asTester = true
+	err := filepath.WalkDir(w.Dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, os.Geteuid(), os.Getegid()))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (w *workspace) own(t testing.TB, path string) {
 	t.Helper()
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && !w.asTester {
 		if err := os.Chown(path, nobody, nobody); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +162,7 @@ func (w *workspace) command(ctx context.Context, t testing.TB, name string, args
 	argv := append([]string{w.lookup(t, name)}, args...)
 	var as *syscall.Credential
 	switch {
-	case os.Geteuid() != 0:
+	case os.Geteuid() != 0 || w.asTester:
 		argv = w.wrap.wrap(argv)
 	case w.wrap == nil:
 		as = &syscall.Credential{Uid: nobody, Gid: nobody}

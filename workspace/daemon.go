@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/harden"
@@ -67,6 +66,8 @@ type Daemon struct {
 	started time.Time
 	ending  chan struct{} // closed when Run stops
 
+	upstreams *upstreams
+
 	secrets *secretSync // nil: takes none; set by Run
 	ssh     *sshService // nil: does not serve SSH
 }
@@ -83,6 +84,7 @@ func NewDaemon(c Config) *Daemon {
 		Source: d.source, Idle: c.Idle, Log: d.log,
 		NoAdd: c.NoAdd, Keep: KeepAdded, Confirm: Askpass(c.Askpass, d.log),
 	}
+	d.upstreams = &upstreams{agent: d.agent, own: AgentSocket(c.Dir), log: d.log, timeout: meetTimeout}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) {
 		d.agent.Forget()
@@ -90,7 +92,7 @@ func NewDaemon(c Config) *Daemon {
 	}
 	d.source.withdrawn = d.agent.Forget
 	if c.SSHD != "" {
-		d.ssh = newSSH(c.Client, d.agent, d.sessionEnviron, c, d.log)
+		d.ssh = newSSH(c.Client, d.upstreams, d.sessionEnviron, c, d.log)
 	}
 	return d
 }
@@ -124,9 +126,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if sshListener != nil {
 		defer sshListener.Close()
 	}
-	if d.agent.Upstreams, err = d.upstreams(); err != nil {
+	if err := d.addOwnAgent(); err != nil {
 		return err
 	}
+	defer d.upstreams.close()
 	// Files and the cache belong to whoever has the sockets.
 	closeSecrets, err := d.openSecrets()
 	if err != nil {
@@ -146,6 +149,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return d.serve(ctx, agent, control, func() {
 		following()
 		stopSSH()
+		d.upstreams.close()
 	})
 }
 
@@ -228,29 +232,20 @@ func serveError(err error) error {
 	return err
 }
 
-// upstreams is the user's own agent, unless it is this one: who starts a daemon
-// may have the environment of an earlier one.
-func (d *Daemon) upstreams() ([]sshagent.Upstream, error) {
+// addOwnAgent offers the user's own agent, and has it take what clients add if that
+// is wanted.
+func (d *Daemon) addOwnAgent() error {
 	socket, add := d.config.Upstream, d.config.AddUpstream
-	switch own := socket != "" && sameFile(socket, AgentSocket(d.config.Dir)); {
+	switch {
 	case add && socket == "":
-		return nil, &Problem{errors.New("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set"), addUpstreamHint}
-	case add && own:
-		return nil, &Problem{fmt.Errorf("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is %s, this daemon's own", socket), addUpstreamHint}
-	case own || socket == "":
-		return nil, nil
+		return &Problem{errors.New("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set"), addUpstreamHint}
+	case add && sameFile(socket, AgentSocket(d.config.Dir)):
+		return &Problem{fmt.Errorf("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is %s, this daemon's own", socket), addUpstreamHint}
 	case add:
 		d.log.Info("what clients add and remove is passed on", "to", socket)
 	}
-	return []sshagent.Upstream{{Name: "SSH_AUTH_SOCK", Changes: add, Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}, nil
+	d.upstreams.addOwn(socket, d.started, add)
+	return nil
 }
 
 const addUpstreamHint = "set SSH_AUTH_SOCK to the socket of an agent of yours, or leave out --add-upstream: the daemon keeps what is added then"
-
-func sameFile(a, b string) bool {
-	ai, aerr := os.Stat(a)
-	bi, berr := os.Stat(b)
-	return aerr == nil && berr == nil && os.SameFile(ai, bi)
-}

@@ -385,8 +385,8 @@ func TestDaemonIsNotItsOwnUpstream(t *testing.T) {
 	for _, upstream := range []string{AgentSocket(dir), AgentSocket(link), AgentSocket(dir + "/../" + filepath.Base(dir))} {
 		c := Config{Dir: dir, Client: newClient(t, &testServer{keys: []testKey{key}}), Upstream: upstream}
 		d, stop := startDaemon(t, c)
-		if n := len(d.agent.Upstreams); n != 0 {
-			t.Errorf("with SSH_AUTH_SOCK=%s it has %d upstream agents; want none", upstream, n)
+		if list := d.upstreams.state(); len(list) != 0 {
+			t.Errorf("with SSH_AUTH_SOCK=%s it has the upstream agents %v; want none", upstream, list)
 		}
 		mustSign(t, dial(t, AgentSocket(dir)), key)
 		stop()

@@ -176,6 +176,8 @@ func (c *controlClient) ask(ctx context.Context, method, path string, body io.Re
 		return &Problem{fmt.Errorf("asking the workspace daemon: it does not know %s: %w", request.URL.Path, api.ErrNotFound), "it is older than this program: start it anew"}
 	case answer.StatusCode == http.StatusServiceUnavailable: // of the server that it has asked
 		return fmt.Errorf("asking the workspace daemon: %s: %w", strings.TrimSpace(string(text)), api.ErrUnavailable)
+	case answer.StatusCode == http.StatusUnprocessableEntity:
+		return refused(text)
 	case answer.StatusCode != http.StatusOK:
 		return fmt.Errorf("asking the workspace daemon: it answered %s: %s", answer.Status, strings.TrimSpace(string(text)))
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/latchkey/latchkey/internal/harden"
 	"github.com/latchkey/latchkey/keyserver/api"
-	"github.com/latchkey/latchkey/sshagent"
 	"github.com/latchkey/latchkey/workspace/sshd"
 )
 
@@ -62,23 +61,16 @@ type sshService struct {
 }
 
 // newSSH makes a service that starts programs with the environment that environ
-// makes, and offers the agents that people bring along through agent.
-func newSSH(server sshServer, agent *sshagent.Server, environ func([]string) []string, c Config, log *slog.Logger) *sshService {
+// makes, and gives to agents those that people bring along.
+func newSSH(server sshServer, agents sshd.Agents, environ func([]string) []string, c Config, log *slog.Logger) *sshService {
 	s := &sshService{server: server, account: c.SSHAccount, every: sshAskToldEvery, collect: harden.Collect, log: log, wake: make(chan struct{}, 1)}
 	if c.NoSecrets {
 		s.every = sshAskEvery
 	}
 	s.sshd = &sshd.Server{
-		Authorized: s.authorized, Account: c.SSHAccount, Environ: environ, SFTP: c.SFTP, Agents: attaching{agent}, Log: log,
+		Authorized: s.authorized, Account: c.SSHAccount, Environ: environ, SFTP: c.SFTP, Agents: agents, Log: log,
 	}
 	return s
-}
-
-// attaching is an ssh-agent as package sshd sees it.
-type attaching struct{ agent *sshagent.Server }
-
-func (a attaching) Attach(name string, id []byte, dial func(context.Context) (net.Conn, error)) (detach func()) {
-	return a.agent.Attach(sshagent.Upstream{Name: name, Dial: dial}, id)
 }
 
 // authorized lets the owner in, under their own name or that of the account

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey/latchkey/keyserver/api"
-	"github.com/latchkey/latchkey/sshagent"
 	"github.com/latchkey/latchkey/workspace/sshd"
 )
 
@@ -73,7 +72,7 @@ func (s *sshTestServer) SSHAccess(context.Context) (api.SSHAccess, error) {
 func newTestSSH(s *sshTestServer, c Config) (*sshService, *syncBuffer) {
 	log := &syncBuffer{}
 	c.SSHAccount = sshd.Account{Name: "dev", Home: "/", Shell: "/bin/sh"}
-	return newSSH(s, &sshagent.Server{}, func(env []string) []string { return env }, c, slog.New(slog.NewTextHandler(log, nil))), log
+	return newSSH(s, nil, func(env []string) []string { return env }, c, slog.New(slog.NewTextHandler(log, nil))), log
 }
 
 // A server that answers later gives the host key later; one that is away takes

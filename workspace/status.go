@@ -31,6 +31,8 @@ type State struct {
 	Held        int        `json:"held"` // private keys in memory now
 	IdleSeconds float64    `json:"idle_seconds"`
 
+	Agents []StateAgent `json:"agents"` // others whose keys it offers, in the order of the keys
+
 	Refusals []StateRefusal `json:"refusals"` // the last ones, newest last
 
 	Secrets StateSecrets `json:"secrets"`
@@ -85,6 +87,8 @@ func (d *Daemon) control() http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { d.tell(w, d.state(r.Context())) })
 	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.LastOffer()) })
 	mux.Handle("GET /known-hosts", d.hosts)
+	mux.HandleFunc("POST /agents", d.serveAttach)
+	mux.HandleFunc("DELETE /agents", d.serveDetach)
 	mux.HandleFunc("GET /secrets", d.serveSecrets)
 	mux.HandleFunc("GET /secrets/wait", d.serveWait)
 	mux.HandleFunc("GET /secrets/files", d.serveFileValues)
@@ -111,6 +115,7 @@ func (d *Daemon) state(ctx context.Context) State {
 		Keys:        []StateKey{},
 		Held:        d.source.Held(),
 		IdleSeconds: d.config.Idle.Seconds(),
+		Agents:      d.upstreams.state(),
 		Refusals:    d.source.refusals.last(),
 		Secrets:     StateSecrets{Off: true, Items: []api.DeliveryItem{}, Missing: []api.Requirement{}, Notice: noticeOff},
 		Process:     d.config.Process,

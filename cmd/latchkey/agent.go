@@ -57,7 +57,11 @@ daemon takes it: /proc/PID/environ does not show it. The server's address and ce
 come from --url and --ca-file, else from the credentials latchkey-url and latchkey-ca, else
 from LATCHKEY_URL and LATCHKEY_CA_FILE. The sockets are in LATCHKEY_RUNTIME_DIR, else in
 $XDG_RUNTIME_DIR/latchkey, else in /tmp/latchkey-UID. It takes sockets there from systemd
-(socket activation).`,
+(socket activation).
+
+Behind its own keys it offers those of your own agent, the one of SSH_AUTH_SOCK, and of
+each agent that "latchkey agent attach" names.`,
+		Subcommands: []*cli.Command{p.agentAttachCommand(), p.agentDetachCommand()},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "url", Usage: "the key server's `URL`"},
 			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},

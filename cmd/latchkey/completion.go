@@ -102,6 +102,9 @@ func (p *program) allCandidates(ctx context.Context, before []string, typed stri
 	path := []*cli.Command{p.commands()}
 	cmd := path[0]
 	for len(cmd.Subcommands) > 0 {
+		if cmd.Action != nil && (len(before) == 0 && strings.HasPrefix(typed, "-") || len(before) > 0 && strings.HasPrefix(before[0], "-")) {
+			break // its own flags: see actsItself
+		}
 		if len(before) == 0 {
 			return commandCandidates(cmd, typed)
 		}
@@ -180,7 +183,7 @@ const completeTimeout = time.Second
 func (p *program) valueCandidates(ctx context.Context, placeholder string, path []*cli.Command) []candidate {
 	words := strings.Split(placeholder, "|")
 	switch {
-	case placeholder == "FILE" || placeholder == "FILE|-" || placeholder == "CMD" || placeholder == "ARG":
+	case placeholder == "FILE" || placeholder == "SOCKET" || placeholder == "FILE|-" || placeholder == "CMD" || placeholder == "ARG":
 		return []candidate{{filesCandidate, ""}}
 	case placeholder == "KEY|-":
 		words = []string{"-"} // a public key is nothing that could be guessed

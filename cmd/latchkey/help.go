@@ -46,6 +46,8 @@ func usageOf(path []*cli.Command) string {
 	cmd := path[len(path)-1]
 	usage := commandName(path)
 	switch {
+	case len(cmd.Subcommands) > 0 && cmd.Action != nil:
+		return usage + " [COMMAND] [FLAG...]"
 	case len(cmd.Subcommands) > 0:
 		return usage + " COMMAND"
 	case strings.HasPrefix(cmd.ArgsUsage, "-- ") && len(flagRows(cmd)) > 0:

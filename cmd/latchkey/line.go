@@ -24,7 +24,7 @@ type commandLine struct {
 func parseLine(root *cli.Command, args []string) (commandLine, error) {
 	line := commandLine{path: []*cli.Command{root}}
 	cmd := root
-	for len(cmd.Subcommands) > 0 {
+	for len(cmd.Subcommands) > 0 && !actsItself(cmd, args) {
 		if len(args) == 0 {
 			return line.withoutAction()
 		}
@@ -49,6 +49,12 @@ func parseLine(root *cli.Command, args []string) (commandLine, error) {
 		line.args = append(line.args, c.Name)
 	}
 	return line, line.parseLeaf(args)
+}
+
+// actsItself reports whether a command with commands below it, as "latchkey agent"
+// is, is meant itself: no name of one of them stands behind it.
+func actsItself(cmd *cli.Command, args []string) bool {
+	return cmd.Action != nil && (len(args) == 0 || strings.HasPrefix(args[0], "-"))
 }
 
 func (line *commandLine) last() *cli.Command { return line.path[len(line.path)-1] }
@@ -227,6 +233,9 @@ func (line *commandLine) checkArguments(arguments []string) error {
 	}
 	if len(arguments) > most {
 		extra := arguments[most]
+		if sub := line.last().Command(extra); sub != nil {
+			return withHint(usagef("%s: %q stands behind a flag of %s itself", name, extra, line.name()), "usage: "+usageOf(append(line.path, sub)))
+		}
 		if anyToken.MatchString(extra) {
 			return tokenInArguments(name)
 		}

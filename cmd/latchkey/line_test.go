@@ -29,6 +29,10 @@ func TestParseLine(t *testing.T) {
 		{"ws ls --json", "workspace list --json --"},
 		{"ws token ls box -a", "workspace token list -a -- box"},
 		{"complete -- --json", "complete -- --json"},
+		{"agent", "agent --"},
+		{"agent --idle 5m --no-add", "agent --idle=5m --no-add --"},
+		{"agent attach /run/agent.sock", "agent attach -- /run/agent.sock"},
+		{"agent detach", "agent detach --"},
 	} {
 		line, err := parseLine(new(program).commands(), strings.Fields(test.typed))
 		if err != nil {
@@ -98,6 +102,12 @@ func TestUsageErrors(t *testing.T) {
 		{"key rotate --generation two", `flag --generation: "two": parse error`, ``},
 		{"key create x --algorithm dsa", `flag --algorithm: "dsa": want one of ed25519, ecdsa-p256, rsa4096`, ``},
 		{"user create x --role root", `flag --role: "root": want one of user, admin, provisioner, auditor`, ``},
+		{"agent atach", `unknown command "agent atach"`, `there is "latchkey agent attach"; "latchkey agent --help" lists all`},
+		{"agent now", `unknown command "agent now"`, `"latchkey agent --help" lists all`},
+		{"agent --no-add now", `agent: unexpected argument "now"`, `usage: latchkey agent [COMMAND] [FLAG...]`},
+		{"agent --idle 5m attach", `agent: "attach" stands behind a flag of latchkey agent itself`, `usage: latchkey agent attach [SOCKET]`},
+		{"agent attach a b", `agent attach: unexpected argument "b"`, `usage: latchkey agent attach [SOCKET]`},
+		{"agent attach --idle 5m", `agent attach: unknown flag --idle`, `"latchkey agent attach --help" lists all; an argument that begins with a dash stands behind "--"`},
 		{"completion tcsh", `completion: no script for "tcsh"`, `there are bash, zsh and fish`},
 		{"login http://127.0.0.1 " + token, `login: a token on the command line can be read by every process of this machine`, `give it on stdin, or type it when asked; and have this one revoked`},
 		{"login " + token, `login: a token on the command line can be read by every process of this machine`, `give it on stdin, or type it when asked; and have this one revoked`},

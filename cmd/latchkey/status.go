@@ -173,6 +173,9 @@ func (r statusReport) daemonRows() [][]string {
 		rows = append(rows, []string{"  key", strings.TrimSpace(k.Fingerprint + " " + k.Comment)})
 		rows = append(rows, []string{"", strings.Join(policyWords(k.Mode, k.Policy), "; ")})
 	}
+	for _, a := range d.Agents {
+		rows = append(rows, []string{"  agent", agentName(a) + ", since " + a.Since.Local().Format("2006-01-02 15:04")})
+	}
 	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
 	rows = append(rows, []string{"  held", held})
 	for _, r := range d.Refusals {
@@ -185,6 +188,14 @@ func (r statusReport) daemonRows() [][]string {
 		rows = append(rows, []string{"  unprotected", gap})
 	}
 	return rows
+}
+
+// agentName says which of the user's own agents one is.
+func agentName(a workspace.StateAgent) string {
+	if a.Socket == "" || a.Socket == a.Name {
+		return printable(a.Name)
+	}
+	return printable(a.Name + ", " + a.Socket)
 }
 
 // confinedBy lists what confines the daemon.

@@ -11,9 +11,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// maxAgentLinks bounds the links to the agent of one client. It ends, if nothing
-// else does, what would go round in circles: somebody in the workspace who
-// forwards the workspace's own agent to it, by a client that binds no links.
+// maxAgentLinks bounds the links to the agent of one client, each of which is a
+// channel of its connection.
 const maxAgentLinks = 64
 
 // bringAgent offers the agent of a client, once for all its sessions that bring
@@ -30,7 +29,6 @@ func (c *client) bringAgent(conn *ssh.ServerConn) bool {
 	if c.agents++; c.agents == 1 {
 		remote := c.RemoteAddr().String()
 		c.detach = c.server.Agents.Attach("ssh -A from "+remote, conn.SessionID(), agentDialer(conn))
-		c.server.Log.Info("agent forwarded", "remote", remote)
 	}
 	return true
 }

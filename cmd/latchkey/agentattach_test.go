@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/latchkey/latchkey/workspace"
+)
+
+// serveAgent serves an agent without keys at a socket until the test ends.
+func serveAgent(t *testing.T) (socket string) {
+	t.Helper()
+	socket = filepath.Join(shortDir(t), "agent.1")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go agent.ServeAgent(agent.NewKeyring(), conn)
+		}
+	}()
+	return socket
+}
+
+func TestAgentAttach(t *testing.T) {
+	s := loggedIn(t)
+	startDaemon(t, s, strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout))
+	silent := func(args ...string) {
+		t.Helper()
+		latchkey(t, append([]string{"agent"}, args...)...).expect(t, 0, "", "")
+	}
+	agents := func() (names []string) {
+		t.Helper()
+		var report struct{ Daemon workspace.State }
+		if err := json.Unmarshal([]byte(latchkey(t, "status", "--json").ok(t).stdout), &report); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range report.Daemon.Agents {
+			names = append(names, a.Name)
+		}
+		return names
+	}
+	first, second := serveAgent(t), serveAgent(t)
+	t.Setenv("SSH_AUTH_SOCK", first)
+	silent("attach")
+	silent("attach")
+	silent("attach", second)
+	silent("attach", "--", second)
+	if got := agents(); len(got) != 2 || got[0] != first || got[1] != second {
+		t.Errorf("status --json lists the agents %q; want %q and %q", got, first, second)
+	}
+	if got := latchkey(t, "status").ok(t).stdout; !strings.Contains(got, "\n  agent      "+first+", since 2") {
+		t.Errorf("status does not show the agent %s, and since when:\n%s", first, got)
+	}
+	silent("detach")
+	silent("detach", second)
+	if got := agents(); len(got) != 0 {
+		t.Errorf("status --json lists the agents %q after both were detached; want none", got)
+	}
+	latchkey(t, "agent", "detach", second).expect(t, 1, "", "latchkey: error: no ssh-agent is attached by the socket "+second+"\nlatchkey: hint: \"latchkey status\" lists those that are\n")
+	gone := filepath.Join(filepath.Dir(second), "gone")
+	latchkey(t, "agent", "attach", gone).expect(t, 1, "", "latchkey: error: there is no socket "+gone+"\nlatchkey: hint: is the session over that it belonged to? \"ssh -A\" makes a new one\n")
+}
+
+// Where there is no other agent, or no daemon, a profile that attaches one must do
+// no harm.
+func TestAgentAttachNothing(t *testing.T) {
+	newHome(t)
+	dir := shortDir(t)
+	t.Setenv("LATCHKEY_RUNTIME_DIR", dir)
+	for _, command := range []string{"attach", "detach"} {
+		for _, socket := range []string{"", workspace.AgentSocket(dir)} {
+			t.Setenv("SSH_AUTH_SOCK", socket)
+			latchkey(t, "agent", command).expect(t, 0, "", "")
+		}
+		latchkey(t, "agent", command, serveAgent(t)).expect(t, 1, "",
+			"latchkey: error: no workspace daemon runs here, to offer the keys of other agents\nlatchkey: hint: latchkey agent\n")
+	}
+	os.Unsetenv("SSH_AUTH_SOCK") // t.Setenv has noted what it was
+	latchkey(t, "agent", "attach").expect(t, 0, "", "")
+}

@@ -1,0 +1,296 @@
+package workspace
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/latchkey/latchkey/sshagent"
+)
+
+// startAttached runs a daemon with one managed key.
+func startAttached(t *testing.T, upstream string) (d *Daemon, managed testKey, log *syncBuffer, stop func()) {
+	t.Helper()
+	managed, log = newEd25519(t), new(syncBuffer)
+	c := Config{Dir: socketDir(t), Client: newClient(t, &testServer{keys: []testKey{managed}}), Idle: sshagent.DefaultIdle, Upstream: upstream,
+		Log: slog.New(slog.NewTextHandler(log, nil))}
+	d, stop = startDaemon(t, c)
+	return d, managed, log, stop
+}
+
+func (d *Daemon) mustOffer(t *testing.T, when string, keys ...testKey) {
+	t.Helper()
+	conn, err := net.Dial("unix", AgentSocket(d.config.Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() // and the links to the agents behind
+	if got, want := offered(t, agent.NewClient(conn)), fingerprints(keys...); !slices.Equal(got, want) {
+		t.Errorf("%s the agent offers %v; want %v", when, got, want)
+	}
+}
+
+func (d *Daemon) mustAttach(t *testing.T, socket string) {
+	t.Helper()
+	if err := AttachAgent(t.Context(), d.config.Dir, socket); err != nil {
+		t.Errorf("AttachAgent(%s): %v", socket, err)
+	}
+}
+
+func TestAttachAgent(t *testing.T) {
+	own := newEd25519(t)
+	ownSocket := ownAgent(t, own)
+	d, managed, log, _ := startAttached(t, ownSocket)
+	laptop, desktop := []testKey{newEd25519(t), newEd25519(t)}, newEd25519(t)
+	a, b := forwardKeyring(t, laptop...), forwardKeyring(t, desktop)
+	for _, socket := range []string{a.path, b.path, a.path, symlink(t, a.path), filepath.Dir(b.path) + "/./agent.1", ownSocket} {
+		d.mustAttach(t, socket)
+	}
+	d.mustOffer(t, "with two agents attached", managed, own, laptop[0], laptop[1], desktop)
+	for _, k := range []testKey{managed, own, laptop[1], desktop} {
+		mustSign(t, dial(t, AgentSocket(d.config.Dir)), k)
+	}
+	var names []string
+	for _, s := range mustStatus(t, d.config.Dir).Agents {
+		names = append(names, s.Name+" "+s.Socket)
+		if s.Since.Before(d.started) {
+			t.Errorf("%s is on offer since %v; want some time after the daemon's start", s.Name, s.Since)
+		}
+	}
+	if want := []string{"SSH_AUTH_SOCK " + ownSocket, a.path + " " + a.path, b.path + " " + b.path}; !slices.Equal(names, want) {
+		t.Errorf("the status lists the agents %q; want %q", names, want)
+	}
+
+	early := dial(t, AgentSocket(d.config.Dir))
+	offered(t, early)
+	if err := DetachAgent(t.Context(), d.config.Dir, a.path); err != nil {
+		t.Errorf("DetachAgent: %v", err)
+	}
+	d.mustOffer(t, "after one was detached", managed, own, desktop)
+	if _, err := early.Sign(laptop[0].public, []byte(signable)); err == nil {
+		t.Error("a client that was there before signs with a key of an agent that was detached")
+	}
+	a.await(t, "the links to the agent that was detached end", func() bool { return len(a.links) == 0 })
+	var problem *Problem
+	for _, socket := range []string{a.path, ownSocket} {
+		if err := DetachAgent(t.Context(), d.config.Dir, socket); !errors.As(err, &problem) || problem.Hint == "" {
+			t.Errorf("DetachAgent of what is not attached: %v; want a Problem, with a hint", err)
+		}
+	}
+	d.mustAttach(t, a.path)
+	d.mustOffer(t, "after it was attached again", managed, own, desktop, laptop[0], laptop[1])
+	for _, want := range []string{`msg="agent attached" agent=` + a.path, `msg="agent detached" agent=` + a.path + ` why="it was asked for"`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q", want)
+		}
+	}
+}
+
+// When the session ends, so do its keys, and the links to its agent; nothing else.
+func TestAttachedSessionEnds(t *testing.T) {
+	d, managed, log, stop := startAttached(t, "")
+	laptop, desktop := newEd25519(t), newEd25519(t)
+	a, b := forwardKeyring(t, laptop), forwardKeyring(t, desktop)
+	d.mustAttach(t, a.path)
+	d.mustAttach(t, b.path)
+	client := dial(t, AgentSocket(d.config.Dir))
+	offered(t, client)
+	ended(t, d, a.path, a.end)
+	d.mustOffer(t, "after one session ended", managed, desktop)
+	if got := offered(t, client); !slices.Equal(got, fingerprints(managed, desktop)) {
+		t.Errorf("a client that was there before is offered %v; want the managed key and that of the other session", got)
+	}
+	if want := "its session has ended: no such file or directory"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log does not say %q", want)
+	}
+	// sshd that was killed leaves its socket behind.
+	ended(t, d, b.path, func() {
+		b.mu.Lock()
+		b.l.(*net.UnixListener).SetUnlinkOnClose(false)
+		b.mu.Unlock()
+		b.end()
+		d.mustOffer(t, "when nobody listens any more", managed)
+	})
+	d.mustOffer(t, "after both sessions ended", managed)
+	c := forwardKeyring(t, laptop)
+	d.mustAttach(t, c.path)
+	offered(t, dial(t, AgentSocket(d.config.Dir)))
+	stop()
+	c.await(t, "the links end with the daemon", func() bool { return len(c.links) == 0 })
+}
+
+// No link is held to an agent that nobody asks: ssh would wait for its end when its
+// user logs out.
+func TestAttachHoldsNoLink(t *testing.T) {
+	key := newEd25519(t)
+	f := forwardKeyring(t, key)
+	d, managed, _, _ := startAttached(t, "")
+	d.mustAttach(t, f.path)
+	d.mustOffer(t, "with an agent attached", managed, key)
+	f.await(t, "no link to the agent", func() bool { return len(f.links) == 0 })
+}
+
+// An agent that drops its links, or is away for a while behind its socket, stays, and
+// so does one that has moved to another socket at its path.
+func TestAttachedAgentStays(t *testing.T) {
+	key := newEd25519(t)
+	f := forwardKeyring(t, key)
+	d, managed, _, _ := startAttached(t, "")
+	d.mustAttach(t, f.path)
+	client := dial(t, AgentSocket(d.config.Dir))
+	offered(t, client)
+	f.drop()
+	d.mustOffer(t, "after links were dropped", managed, key)
+
+	f.mu.Lock()
+	alive := f.dial
+	f.dial = func() (net.Conn, error) { return nil, errors.New("the agent is away") }
+	f.mu.Unlock()
+	d.mustOffer(t, "while the agent behind is away", managed)
+	f.mu.Lock()
+	f.dial = alive
+	f.mu.Unlock()
+	d.mustOffer(t, "when the agent behind is back", managed, key)
+
+	other := forwardKeyring(t, key)
+	if err := os.Rename(other.path, f.path); err != nil {
+		t.Fatal(err)
+	}
+	other.await(t, "the daemon meets who has taken the path over", func() bool { return other.met > 0 })
+	d.mustOffer(t, "with another socket at its path", managed, key)
+	ended(t, d, f.path, func() { os.Remove(f.path) })
+	d.mustOffer(t, "after its path was removed", managed)
+}
+
+func TestAttachRefuses(t *testing.T) {
+	d, managed, _, _ := startAttached(t, "")
+	d.upstreams.timeout = 50 * time.Millisecond // of those that wait for more than they were sent
+	dir := socketDir(t)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listen := func(name string) (string, net.Listener) {
+		path := filepath.Join(dir, name)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return path, l
+	}
+	web, l := listen("web")
+	go http.Serve(l, nil)
+	mute, hangsUp := listen("mute")
+	go func() {
+		for {
+			conn, err := hangsUp.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	dead, l := listen("dead")
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	for _, tt := range []struct{ name, socket, want string }{
+		{"relative", "agent.sock", `"agent.sock" is not an absolute path`},
+		{"nothing", "", `"" is not an absolute path`},
+		{"gone", filepath.Join(dir, "gone"), "there is no socket " + filepath.Join(dir, "gone")},
+		{"a file", file, file + " is not a socket"},
+		{"a directory", dir, dir + " is not a socket"},
+		{"a web server", web, "no ssh-agent at " + web + ": what listens there does not answer as one: "},
+		{"who hangs up", mute, "no ssh-agent at " + mute + ": what listens there does not answer as one: "},
+		{"nobody", dead, "no ssh-agent at " + dead + ": connection refused"},
+		{"the control socket", ControlSocket(d.config.Dir), "no ssh-agent at " + ControlSocket(d.config.Dir) + ": what listens there does not answer as one: "},
+	} {
+		err := AttachAgent(t.Context(), d.config.Dir, tt.socket)
+		var problem *Problem
+		if !errors.As(err, &problem) || problem.Hint == "" || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: AttachAgent = %v; want the Problem %q, with a hint", tt.name, err, tt.want)
+		}
+	}
+	d.mustOffer(t, "after all were refused", managed)
+	if err := AttachAgent(t.Context(), socketDir(t), web); !NotRunning(err) {
+		t.Errorf("AttachAgent where no daemon runs: %v; want that none runs", err)
+	}
+}
+
+// The agent of another user is refused: they would hear of what is signed.
+func TestAttachRefusesOtherUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run an agent of another user")
+	}
+	d, managed, _, _ := startAttached(t, "")
+	dir := socketDir(t)
+	const nobody = 65534
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "agent.1")
+	startOpenSSHAgent(t, socket, func(cmd *exec.Cmd) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	})
+	if err := AttachAgent(t.Context(), d.config.Dir, socket); err == nil || !strings.Contains(err.Error(), "it is served by a process of another user (uid 65534") {
+		t.Errorf("AttachAgent of another user's agent: %v; want that it is refused", err)
+	}
+	d.mustOffer(t, "after it was refused", managed)
+}
+
+func TestAttachIsBounded(t *testing.T) {
+	d, _, _, _ := startAttached(t, ownAgent(t, newEd25519(t)))
+	var agents []*forwarded
+	for range maxAttached {
+		f := forwardKeyring(t)
+		d.mustAttach(t, f.path)
+		agents = append(agents, f)
+	}
+	more := forwardKeyring(t)
+	err := AttachAgent(t.Context(), d.config.Dir, more.path)
+	if err == nil || !strings.Contains(err.Error(), "32 ssh-agents are attached, which is the limit") {
+		t.Errorf("one agent more than the limit: %v; want that it is refused", err)
+	}
+	d.mustAttach(t, agents[7].path) // is on offer already
+	ended(t, d, agents[7].path, agents[7].end)
+	d.mustAttach(t, more.path)
+}
+
+// The daemon's own agent is not attached, whichever way it is named.
+func TestAttachOwnAgent(t *testing.T) {
+	d, managed, log, _ := startAttached(t, "")
+	own := AgentSocket(d.config.Dir)
+	back := forward(t, func() (net.Conn, error) { return net.Dial("unix", own) })
+	back.begin(t)
+	for _, socket := range []string{own, symlink(t, own), back.path} {
+		d.mustAttach(t, socket)
+	}
+	if list := mustStatus(t, d.config.Dir).Agents; len(list) != 0 {
+		t.Errorf("the agents %v are attached; want none", list)
+	}
+	if !strings.Contains(log.String(), `msg="agent not attached: it leads to this one" socket=`+back.path) {
+		t.Error("the log does not say that an agent led back")
+	}
+	// What leads elsewhere at first, and another socket at its path back here, goes.
+	key := newEd25519(t)
+	f := forwardKeyring(t, key)
+	d.mustAttach(t, f.path)
+	d.mustOffer(t, "as long as it leads elsewhere", managed, key)
+	ended(t, d, f.path, func() {
+		if err := os.Rename(back.path, f.path); err != nil {
+			t.Fatal(err)
+		}
+	})
+	d.mustOffer(t, "when it leads back", managed)
+}
