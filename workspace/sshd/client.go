@@ -68,7 +68,7 @@ func (s *Server) admit(conn net.Conn) *client {
 	if s.closed {
 		return nil
 	}
-	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost {
+	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost && !isLoopback(host) {
 		s.Log.Warn("SSH client refused: too many have not logged in yet", "remote", conn.RemoteAddr().String())
 		return nil
 	}
@@ -81,6 +81,14 @@ func (s *Server) admit(conn net.Conn) *client {
 		conn.Close()
 	})
 	return c
+}
+
+// isLoopback reports whether an address is one that many clients share: whoever
+// comes through a port forwarder has the forwarder's. A few who do not log in must
+// not keep out the owner, who comes the same way.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
 }
 
 // accepted has the handlers find the client.

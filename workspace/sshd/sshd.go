@@ -29,7 +29,7 @@ const (
 	loginTime          = time.Minute
 	maxAuthTries       = 6
 	maxStrangers       = 100 // connections at once that have not logged in
-	maxStrangersOfHost = 10  // of them, from one address
+	maxStrangersOfHost = 10  // of them, from one address that is not loopback
 )
 
 // Agents takes the ssh-agents that people bring along with "ssh -A".
