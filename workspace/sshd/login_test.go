@@ -299,10 +299,11 @@ func TestUserOfTheMoment(t *testing.T) {
 		t.Fatal("the connection was not admitted")
 	}
 	defer c.Close()
-	if c.welcome("root", s.key.PublicKey()) || c.welcome("alice", newSigner(t).PublicKey()) || c.key != nil {
+	conn := func() *ssh.ServerConn { return nil }
+	if c.welcome("root", s.key.PublicKey(), conn) || c.welcome("alice", newSigner(t).PublicKey(), conn) || c.key != nil {
 		t.Error("another user, or another key, was let in at the last moment")
 	}
-	if !c.welcome("alice", s.key.PublicKey()) || c.key == nil || c.user != "alice" {
+	if !c.welcome("alice", s.key.PublicKey(), conn) || c.key == nil || c.user != "alice" {
 		t.Error("alice was not let in with her key")
 	}
 }
