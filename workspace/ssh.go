@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -70,6 +71,7 @@ func newSSH(server sshServer, agent *sshagent.Server, environ func([]string) []s
 	}
 	s.sshd = &sshd.Server{
 		Authorized: s.authorized, Account: c.SSHAccount, Environ: environ, SFTP: c.SFTP, Agents: attaching{agent}, Log: log,
+		Start: func(cmd *exec.Cmd) error { return c.Process.AsStarted(cmd.Start) },
 	}
 	return s
 }
