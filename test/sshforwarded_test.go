@@ -1,6 +1,7 @@
 package test
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,14 +12,20 @@ import (
 // startAgent starts the ssh-agent of the laptop's user.
 func (l *laptop) startAgent(t *testing.T, env ...string) (socket string) {
 	t.Helper()
-	socket = filepath.Join(l.Dir, "agent.sock")
+	socket = filepath.Join(openDir(t), "agent.sock")
 	agent := l.Command(t, "ssh-agent", "-D", "-a", socket)
 	agent.Env = append(agent.Env, env...)
 	if err := agent.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { agent.Process.Kill(); agent.Wait() })
-	await(t, "ssh-agent listens", func() bool { _, err := os.Stat(socket); return err == nil })
+	await(t, "ssh-agent listens", func() bool {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
 	return socket
 }
 
