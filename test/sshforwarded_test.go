@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -113,4 +114,41 @@ func TestSSHForwardedDestination(t *testing.T) {
 		out, err := withAgent(l.Command(t, "ssh", "-F", onlyAgent, "box", "echo in"), socket).Output()
 		return string(out) == "in\n" && err == nil
 	})
+}
+
+// A key that is for certain hosts, and is forwarded, signs only logins that name
+// their host, which this server does not take: docs/ssh.md says so. It is reached
+// by -J, where nothing is forwarded.
+func TestSSHIsNotHostbound(t *testing.T) {
+	l := newLaptop(t)
+	forge, other := startSSHD(t, nil), startSSHD(t, nil)
+	box := strings.NewReplacer("IdentitiesOnly yes", "IdentitiesOnly no", "IdentityFile "+l.Key, "IdentityFile none").Replace(string(mustRead(t, l.Config)))
+	alias, _, _ := strings.Cut(string(mustRead(t, l.Known)), " ")
+	hosts := alias + " " + l.hostKey(t) + "\n"
+	for name, s := range map[string]*sshd{"forge": forge, "other": other} {
+		hosts += name + " " + s.HostKey + "\n"
+		box += fmt.Sprintf("\nHost %s\n\tHostName 127.0.0.1\n\tPort %d\n\tUser %s\n\tHostKeyAlias %s\n\tUserKnownHostsFile %s\n\tBatchMode yes\n", name, s.Port, s.User, name, l.Known)
+	}
+	writeFile(t, l.Known, []byte(hosts), 0o600)
+	config := filepath.Join(l.Dir, "way")
+	writeFile(t, config, []byte(box), 0o600)
+	socket := l.startAgent(t)
+	public := l.add(t, socket, "-H", l.Known, "-h", "forge", "-h", "forge>other", "-h", "forge>"+alias, "-h", alias)
+	l.latchkey(t, "login-key", "add", public, "--name", "constrained")
+	forge.Authorize(t, public)
+	other.Authorize(t, public)
+	in := func(args ...string) (string, error) {
+		out, err := withAgent(l.Command(t, "ssh", append([]string{"-F", config}, args...)...), socket).CombinedOutput()
+		return string(out), err
+	}
+	await(t, "the key logs in", func() bool { out, err := in("box", "echo in"); return out == "in\n" && err == nil })
+	if out, err := in("-J", "forge", "box", "echo in"); out != "in\n" || err != nil {
+		t.Errorf("by -J: %q, %v", out, err)
+	}
+	if out, err := in("-A", "forge", "ssh -F "+config+" other echo in"); out != "in\n" || err != nil {
+		t.Errorf("with -A by way of one host to another, both OpenSSH's: %q, %v", out, err)
+	}
+	if out, err := in("-A", "forge", "ssh -F "+config+" box echo in"); err == nil {
+		t.Errorf("with -A by way of a host to the workspace: %q; if it takes such logins now, docs/ssh.md is to say so", out)
+	}
 }
