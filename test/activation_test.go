@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -110,27 +109,5 @@ func TestSocketActivation(t *testing.T) {
 	cmd.ExtraFiles = []*os.File{file}
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "not a socket") || !strings.Contains(string(out), "latchkey: hint: see ListenStream=") {
 		t.Errorf("with a file for a socket: %v\n%s", err, out)
-	}
-}
-
-// systemd finds no fault with the units.
-func TestSystemdUnits(t *testing.T) {
-	verify := need(t, "systemd-analyze")
-	dir := t.TempDir()
-	var units []string
-	for _, name := range []string{"latchkey-agent.socket", "latchkey-agent.service"} {
-		text, err := os.ReadFile(filepath.Join("..", "docs", "systemd", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		text = bytes.ReplaceAll(text, []byte("/usr/local/bin/latchkey"), []byte(program(t, "latchkey")))
-		units = append(units, filepath.Join(dir, name))
-		writeFile(t, units[len(units)-1], text, 0o644)
-	}
-	cmd := exec.Command(verify, append([]string{"--user", "verify"}, units...)...)
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
-	out, err := cmd.CombinedOutput()
-	if err != nil || bytes.Contains(out, []byte("latchkey")) {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }

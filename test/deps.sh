@@ -21,7 +21,7 @@ want gcc gcc # go test -race
 want strace strace
 want systemd systemd-analyze
 want git-lfs git-lfs
-want putty-tools plink psftp puttygen
+want putty-tools plink pscp psftp puttygen
 want openssl openssl
 want zsh zsh
 want fish fish

@@ -72,6 +72,7 @@ var debianPackages = map[string]string{
 	"git":         "git",
 	"git-lfs":     "git-lfs",
 	"plink":       "putty-tools",
+	"pscp":        "putty-tools",
 	"psftp":       "putty-tools",
 	"puttygen":    "putty-tools",
 	"scp":         "openssh-client",

@@ -130,21 +130,8 @@ func TestSSHHostKey(t *testing.T) {
 // change, after the managed key, and for as long as they stay.
 func TestSSHAgentForwarding(t *testing.T) {
 	l := newLaptop(t)
-	socket := filepath.Join(l.Dir, "agent.sock")
-	agent := l.Command(t, "ssh-agent", "-D", "-a", socket)
-	if err := agent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { agent.Process.Kill(); agent.Wait() })
-	await(t, "ssh-agent listens", func() bool { _, err := os.Stat(socket); return err == nil })
-	own := filepath.Join(l.Dir, "own")
-	private, public := newKey(t)
-	writeFile(t, own, private, 0o600)
-	add := l.Command(t, "ssh-add", "-q", own)
-	add.Env = append(add.Env, "SSH_AUTH_SOCK="+socket)
-	if out, err := add.CombinedOutput(); err != nil {
-		t.Fatalf("ssh-add: %v\n%s", err, out)
-	}
+	socket := l.startAgent(t)
+	public := l.add(t, socket)
 	forward := func(command string) string {
 		t.Helper()
 		cmd := l.Command(t, "ssh", "-F", l.Config, "-o", "ForwardAgent=yes", "-o", "IdentityAgent="+socket, "box", command)

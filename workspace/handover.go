@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/latchkey/latchkey/internal/harden"
 )
 
 const (
@@ -25,14 +27,14 @@ const (
 // pipe; TakeToken then does not return in the first life, but with the token in
 // the second.
 //
-// Call it right after [harden.Process], which shuts the first life's environ and
+// Call it right after [harden.Process], with its report, which shuts the first life's environ and
 // pipe to others of the same user; exec opens the second life until it calls
 // harden.Process itself. Whoever may look at that moment could as well have
 // looked when the process started: a token in the environment is protected from
 // then on, not before.
-func TakeToken() ([]byte, error) {
+func TakeToken(report harden.Report) ([]byte, error) {
 	if token := os.Getenv(tokenVariable); token != "" {
-		return nil, handOver(token)
+		return nil, report.AsStarted(func() error { return handOver(token) })
 	}
 	if fd, ok := os.LookupEnv(tokenFDVariable); ok {
 		return receiveToken(fd)

@@ -26,7 +26,7 @@ type taker struct {
 // takeTheToken is the role of a taker.
 func takeTheToken() {
 	report := harden.Process()
-	token, err := TakeToken()
+	token, err := TakeToken(report)
 	t := taker{Token: string(token), Args: os.Args, Env: os.Environ(), Dumpable: report.Dumpable}
 	if err != nil {
 		t.Error = err.Error()

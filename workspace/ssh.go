@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ func newSSH(server sshServer, agents sshd.Agents, environ func([]string) []strin
 	}
 	s.sshd = &sshd.Server{
 		Authorized: s.authorized, Account: c.SSHAccount, Environ: environ, SFTP: c.SFTP, Agents: agents, Log: log,
+		Start: func(cmd *exec.Cmd) error { return c.Process.AsStarted(cmd.Start) },
 	}
 	return s
 }

@@ -83,8 +83,12 @@ each agent that "latchkey agent attach" names.`,
 // agent runs the daemon until a signal ends it.
 func (p *program) agent(c *cli.Context) error {
 	// First of all: what follows reads the token.
-	report := harden.Process()
-	token, err := workspace.TakeToken()
+	protect := harden.Process
+	if c.String("sshd") != "" { // its sessions may want core files
+		protect = harden.HostProcess
+	}
+	report := protect()
+	token, err := workspace.TakeToken(report)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func limitLockedMemory(bytes uint64) {
 func TestProcess(t *testing.T) {
 	var r Report
 	pid := play(t, "hardened", &r)
-	if r.Dumpable || r.CoreSize != 0 {
+	if r.Dumpable || r.CoreSize != 0 || r.CoreMax != 0 {
 		t.Errorf("Process() = %+v; want a process that is not dumpable, with a core size of 0", r)
 	}
 	if r.Erases != Erases() {
@@ -49,10 +49,8 @@ func TestProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(limits)) {
-		if strings.HasPrefix(line, "Max core file size") && strings.Join(strings.Fields(line)[4:6], " ") != "0 0" {
-			t.Errorf("the kernel says %q; want 0", line)
-		}
+	if got := coreLimits(string(limits)); got != "0 0" {
+		t.Errorf("the kernel says that the limits of core files are %q; want 0 0", got)
 	}
 	for _, name := range []string{"mem", "environ"} {
 		if err := readAsOrdinaryUser(fmt.Sprintf("/proc/%d/%s", pid, name)); !errors.Is(err, fs.ErrPermission) {
@@ -64,6 +62,66 @@ func TestProcess(t *testing.T) {
 	pid = play(t, "dropped secret", &said)
 	if err := readAsOrdinaryUser(fmt.Sprintf("/proc/%d/environ", pid)); err != nil {
 		t.Errorf("another process of the same user opens environ of a process that is not hardened: %v; want that it can", err)
+	}
+}
+
+// A hosted is what a process that starts programs of its user says.
+type hosted struct {
+	Report             Report
+	Started, Unchanged string // the limits of programs, started with AsStarted and without
+}
+
+// startAsHost is the role of a host, with limits of its own.
+func startAsHost() (h hosted) {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 4 << 10, Max: 1 << 20}); err != nil {
+		panic(err)
+	}
+	limits := func(start func(*exec.Cmd) error) string {
+		var out bytes.Buffer
+		cmd := exec.Command("cat", "/proc/self/limits")
+		cmd.Stdout = &out
+		if err := start(cmd); err != nil {
+			panic(err)
+		}
+		cmd.Wait()
+		return coreLimits(out.String())
+	}
+	h.Report = HostProcess()
+	h.Started = limits(func(cmd *exec.Cmd) error { return h.Report.AsStarted(cmd.Start) })
+	h.Unchanged = limits((*exec.Cmd).Start)
+	return h
+}
+
+// coreLimits are the soft and the hard limit of core files in a file of /proc.
+func coreLimits(file string) string {
+	for line := range strings.Lines(file) {
+		if strings.HasPrefix(line, "Max core file size") {
+			return strings.Join(strings.Fields(line)[4:6], " ")
+		}
+	}
+	return ""
+}
+
+// A host protects itself as others do, and the programs that it starts have the
+// limits that it was started with.
+func TestHostProcess(t *testing.T) {
+	var h hosted
+	pid := play(t, "host", &h)
+	if r := h.Report; r.Dumpable || r.CoreSize != 0 || r.CoreMax != 1<<20 {
+		t.Errorf("HostProcess() = %+v; want a process that is not dumpable, with a core size of 0 that can be raised to 1 MiB", r)
+	}
+	if h.Started != "4096 1048576" || h.Unchanged != "0 1048576" {
+		t.Errorf("programs have the limits %q, and %q if not started by AsStarted; want 4096 1048576, and 0 1048576", h.Started, h.Unchanged)
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := coreLimits(string(limits)); got != "0 1048576" {
+		t.Errorf("the process's own limits are %q; want 0 1048576", got)
+	}
+	if err := readAsOrdinaryUser(fmt.Sprintf("/proc/%d/mem", pid)); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("another process of the same user opens its memory: %v; want permission denied", err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 // prints one line and ends with its stdin.
 var roles = map[string]func() any{
 	"hardened": func() any { return Process() },
+	"host":     func() any { return startAsHost() },
 	"no locked memory": func() any {
 		limitLockedMemory(0)
 		return Process()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gliderlabs "github.com/gliderlabs/ssh"
@@ -17,6 +18,8 @@ type client struct {
 	server  *Server
 	host    string // its address
 	waiting *time.Timer
+	heard   atomic.Uint64 // how often something came from it
+	gone    chan struct{} // closed by Close
 	closing sync.Once
 
 	// Guarded by the server's mu.
@@ -58,7 +61,7 @@ func (s *Server) admit(conn net.Conn) *client {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	c := &client{Conn: conn, server: s, host: host, forwards: make(map[string]io.Closer)}
+	c := &client{Conn: conn, server: s, host: host, gone: make(chan struct{}), forwards: make(map[string]io.Closer)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	strangers := 0
@@ -68,7 +71,7 @@ func (s *Server) admit(conn net.Conn) *client {
 	if s.closed {
 		return nil
 	}
-	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost {
+	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost && !isLoopback(host) {
 		s.Log.Warn("SSH client refused: too many have not logged in yet", "remote", conn.RemoteAddr().String())
 		return nil
 	}
@@ -81,6 +84,14 @@ func (s *Server) admit(conn net.Conn) *client {
 		conn.Close()
 	})
 	return c
+}
+
+// isLoopback reports whether an address is one that many clients share: whoever
+// comes through a port forwarder has the forwarder's. A few who do not log in must
+// not keep out the owner, who comes the same way.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
 }
 
 // accepted has the handlers find the client.
@@ -102,7 +113,10 @@ func (s *Server) serverConfig(ctx gliderlabs.Context) *ssh.ServerConfig {
 		// A key may be shown that its owner does not hold, and the user name
 		// may change with each try; here both are final.
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			if !c.welcome(conn.User(), key) {
+			if !c.welcome(conn.User(), key, func() *ssh.ServerConn {
+				done, _ := ctx.Value(gliderlabs.ContextKeyConn).(*ssh.ServerConn)
+				return done
+			}) {
 				return nil, errors.New("the key may not log in as this user")
 			}
 			return p, nil
@@ -110,18 +124,20 @@ func (s *Server) serverConfig(ctx gliderlabs.Context) *ssh.ServerConfig {
 	}
 }
 
-// welcome notes that the client has logged in, if it may.
-func (c *client) welcome(user string, key ssh.PublicKey) bool {
+// welcome notes that the client has logged in, if it may. From then on it is
+// watched, by what conn returns.
+func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.ServerConn) bool {
 	s := c.server
 	// With the lock, lest Recheck miss a client whose key is taken away now.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name, ok := s.Authorized(user, key)
-	if !ok {
+	if !ok || !s.clients[c] { // it has been closed meanwhile
 		return false
 	}
 	c.waiting.Stop()
 	c.user, c.key = user, key
+	s.running.Go(func() { c.watch(conn) })
 	s.known(c)
 	s.Log.Info("SSH login", "user", user, "key", ssh.FingerprintSHA256(key), "name", name, "remote", c.RemoteAddr().String())
 	return true
@@ -149,6 +165,7 @@ func (s *Server) failed(conn net.Conn, err error) {
 func (c *client) Close() error {
 	err := c.Conn.Close()
 	c.closing.Do(func() {
+		close(c.gone)
 		c.waiting.Stop()
 		c.mu.Lock()
 		forwards, detach := c.forwards, c.detach

@@ -185,6 +185,35 @@ func TestRemoteForwardOfSocket(t *testing.T) {
 	}
 }
 
+// What is at the path by the time that we stop listening there may be another's.
+func TestRemoteForwardOfSocketReplaced(t *testing.T) {
+	for what, end := range map[string]func(*site, net.Listener){
+		"the forwarding is cancelled": func(_ *site, l net.Listener) { l.Close() },
+		"the client goes":             func(s *site, _ net.Listener) { s.stop() },
+	} {
+		s := start(t, nil)
+		path := filepath.Join(shortDir(t), "s")
+		ours, err := s.dial().ListenUnix(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer theirs.Close()
+		end(s, ours)
+		if conn, err := net.Dial("unix", path); err != nil {
+			t.Errorf("when %s, the socket that has taken its place: %v; want it left alone", what, err)
+		} else {
+			conn.Close()
+		}
+	}
+}
+
 // A board is where agents are attached.
 type board struct {
 	mu     sync.Mutex

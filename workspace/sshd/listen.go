@@ -3,6 +3,7 @@ package sshd
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"strconv"
@@ -129,11 +130,33 @@ func listenUnix(ctx gliderlabs.Context, path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
+	s := &socket{UnixListener: l.(*net.UnixListener), path: path}
+	s.SetUnlinkOnClose(false) // it would remove whatever is there by then
+	if s.info, err = os.Lstat(path); err == nil {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		s.Close()
 		return nil, err
 	}
-	return l, nil
+	return s, nil
+}
+
+// A socket is listened on for a client.
+type socket struct {
+	*net.UnixListener
+	path string
+	info fs.FileInfo // of the file that was made
+}
+
+// Close stops listening and removes the file, if it is still the one that was
+// made: another client, or program, may have put its own there since.
+func (s *socket) Close() error {
+	err := s.UnixListener.Close()
+	if info, serr := os.Lstat(s.path); serr == nil && s.info != nil && os.SameFile(info, s.info) {
+		err = errors.Join(err, os.Remove(s.path))
+	}
+	return err
 }
 
 func isSocket(path string) bool {

@@ -158,40 +158,65 @@ func TestShutdown(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	s := start(t, nil)
 	client := s.dial()
+	admit := func(ip string) bool {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { ours.Close() })
+		c := s.admit(from{theirs, ip})
+		if c != nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return c != nil
+	}
+	for n := range maxStrangersOfHost {
+		if !admit("192.0.2.7") {
+			t.Fatalf("of one address, stranger %d is refused", n)
+		}
+	}
+	if admit("192.0.2.7") {
+		t.Errorf("a stranger is let in beside %d others of the address", maxStrangersOfHost)
+	}
+	if !admit("192.0.2.8") {
+		t.Error("a stranger of another address is refused")
+	}
+	wantLog(t, s.log, "too many have not logged in")
+	if err := newSession(t, client).Run("true"); err != nil {
+		t.Errorf("who has logged in: %v", err)
+	}
+	for range maxStrangers - maxStrangersOfHost - 1 {
+		if !admit("::1") {
+			t.Fatal("there is room, and a stranger is refused")
+		}
+	}
+	if admit("192.0.2.9") || admit("::1") {
+		t.Errorf("a stranger is let in beside %d others", maxStrangers)
+	}
+}
+
+// from is a connection from an address.
+type from struct {
+	net.Conn
+	ip string
+}
+
+func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.ip), Port: 1} }
+
+// Behind what forwards a port all have one address, that of this machine.
+func TestStrangersOnLoopback(t *testing.T) {
+	s := start(t, nil)
 	version := make([]byte, len("SSH-2.0-Latchkey\r\n"))
-	var strangers []net.Conn
-	for range maxStrangersOfHost {
+	for n := range 2 * maxStrangersOfHost {
 		conn, err := net.Dial("tcp", s.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 		if _, err := io.ReadFull(conn, version); err != nil {
-			t.Fatalf("stranger %d: %v", len(strangers), err)
+			t.Fatalf("stranger %d: %v", n, err)
 		}
-		strangers = append(strangers, conn)
 	}
-	conn, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
+	if err := newSession(t, s.dial()).Run("true"); err != nil {
+		t.Errorf("the owner, beside %d strangers of the same address: %v", 2*maxStrangersOfHost, err)
 	}
-	if _, err := io.ReadFull(conn, version); err == nil {
-		t.Errorf("a stranger is let in beside %d others", maxStrangersOfHost)
-	}
-	conn.Close()
-	if err := newSession(t, client).Run("true"); err != nil {
-		t.Errorf("who has logged in: %v", err)
-	}
-	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
-	other, err := from.Dial("tcp", s.addr)
-	if err != nil {
-		t.Skipf("no second address to come from: %v", err)
-	}
-	defer other.Close()
-	if _, err := io.ReadFull(other, version); err != nil {
-		t.Errorf("from another address: %v", err)
-	}
-	wantLog(t, s.log, "too many have not logged in")
 }
 
 // pipes accepts connections in memory, which testing/synctest needs.
@@ -274,10 +299,11 @@ func TestUserOfTheMoment(t *testing.T) {
 		t.Fatal("the connection was not admitted")
 	}
 	defer c.Close()
-	if c.welcome("root", s.key.PublicKey()) || c.welcome("alice", newSigner(t).PublicKey()) || c.key != nil {
+	conn := func() *ssh.ServerConn { return nil }
+	if c.welcome("root", s.key.PublicKey(), conn) || c.welcome("alice", newSigner(t).PublicKey(), conn) || c.key != nil {
 		t.Error("another user, or another key, was let in at the last moment")
 	}
-	if !c.welcome("alice", s.key.PublicKey()) || c.key == nil || c.user != "alice" {
+	if !c.welcome("alice", s.key.PublicKey(), conn) || c.key == nil || c.user != "alice" {
 		t.Error("alice was not let in with her key")
 	}
 }

@@ -24,12 +24,16 @@ type program struct {
 	exited bool // and its number may be another's
 }
 
-// startProgram starts a program in dir, or in "/" if that can't be entered. With
-// a terminal it has that, else pipes, as under OpenSSH's sshd.
-func startProgram(path string, argv, env []string, dir string, screen *terminal) (*program, error) {
-	p := &program{screen: screen, ended: make(chan struct{})}
-	p.cmd = &exec.Cmd{Path: path, Args: argv, Env: env, Dir: dir, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	if syscall.Access(dir, 1) != nil { // X_OK
+// startProgram starts a program with start, or as it is started if that is nil;
+// in "/" if its directory can't be entered. With a terminal it has that, else
+// pipes, as under OpenSSH's sshd.
+func startProgram(cmd *exec.Cmd, screen *terminal, start func(*exec.Cmd) error) (*program, error) {
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	p := &program{cmd: cmd, screen: screen, ended: make(chan struct{})}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if syscall.Access(cmd.Dir, 1) != nil { // X_OK
 		p.cmd.Dir = "/"
 	}
 	var theirs []*os.File
@@ -44,7 +48,7 @@ func startProgram(path string, argv, env []string, dir string, screen *terminal)
 			return nil, err
 		}
 	}
-	err := p.cmd.Start()
+	err := start(p.cmd)
 	for _, f := range theirs {
 		f.Close()
 	}

@@ -2,6 +2,7 @@ package sshd
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -124,7 +125,7 @@ func (s *session) start(path string, argv ...string) bool {
 	if s.program != nil {
 		return false
 	}
-	program, err := startProgram(path, argv, s.environ(os.Environ()), s.server.Account.Home, s.terminal)
+	program, err := startProgram(&exec.Cmd{Path: path, Args: argv, Env: s.environ(os.Environ()), Dir: s.server.Account.Home}, s.terminal, s.server.Start)
 	if err != nil {
 		s.server.Log.Error("program not started", "program", path, "err", err)
 		return false

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os/exec"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +30,7 @@ const (
 	loginTime          = time.Minute
 	maxAuthTries       = 6
 	maxStrangers       = 100 // connections at once that have not logged in
-	maxStrangersOfHost = 10  // of them, from one address
+	maxStrangersOfHost = 10  // of them, from one address that is not loopback
 )
 
 // Agents takes the ssh-agents that people bring along with "ssh -A".
@@ -50,6 +51,7 @@ type Server struct {
 
 	Account Account                      // whose programs run
 	Environ func(base []string) []string // if not nil, makes the environment of a program of what it has already
+	Start   func(*exec.Cmd) error        // if not nil, starts a program in the place of its Start
 	SFTP    []string                     // the program that serves SFTP on its standard input and output; nil: none
 	Agents  Agents                       // nil: no agent is taken
 	Log     *slog.Logger                 // nil: no log
