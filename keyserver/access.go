@@ -71,6 +71,7 @@ type call struct {
 
 	target string // the record that it is about, once that is known
 	doing  string // with it, for the audit log; "" if that says nothing more
+	facts  string // of doing: see Event
 
 	body    []byte // read before anything is looked up
 	bodyErr error
@@ -81,7 +82,7 @@ func (c *call) event(target string) Event {
 	name, id := c.actor()
 	return Event{
 		At: c.at, Actor: name, ActorID: id, Action: c.route.Action,
-		Target: target, TargetID: c.owner.ID, Remote: c.remote, Result: OK,
+		Target: target, TargetID: c.owner.ID, Remote: c.remote, Result: OK, Facts: c.facts,
 		By: Credential{c.token.ID, c.user.Version},
 	}
 }

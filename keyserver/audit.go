@@ -2,7 +2,6 @@ package keyserver
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -49,11 +48,7 @@ func (s *Server) listAudit(ctx context.Context, c *call, _ none) ([]api.Event, e
 	}
 	out := make([]api.Event, len(events))
 	for i, e := range events {
-		out[i] = api.Event{
-			Seq: e.Seq, At: e.At, Actor: e.Actor, ActorID: e.ActorID, Action: e.Action,
-			Target: e.Target, TargetID: string(e.TargetID), Remote: e.Remote,
-			Result: string(e.Result), Detail: e.Detail, ChainHash: hex.EncodeToString(e.Hash[:]),
-		}
+		out[i] = e.Wire()
 	}
 	return out, nil
 }

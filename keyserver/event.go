@@ -3,7 +3,11 @@ package keyserver
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"time"
+
+	"github.com/latchkey/latchkey/keyserver/api"
 )
 
 // A Result is how what an event tells of ended.
@@ -28,6 +32,11 @@ type Event struct {
 	Remote   string // the client's address
 	Result   Result
 	Detail   string
+
+	// Facts is what Detail says of a signature for programs: the JSON of an
+	// [api.SignatureFacts], "" in all other events. It is text, and kept as it
+	// was written, so that the chain holds whatever fields are added later.
+	Facts string
 
 	// By is the credential that a change is made with. It is not part of the
 	// record: see [Store].
@@ -59,7 +68,8 @@ func (e Event) Follows(prev Event) bool {
 }
 
 // chainHash covers each field with its length, so that no two events share an
-// encoding.
+// encoding. Facts came later: without any, an event has the hash that it always
+// had, and with some there is one field more, which no event without has.
 func (e Event) chainHash(prev [sha256.Size]byte) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	h.Write(prev[:])
@@ -70,9 +80,28 @@ func (e Event) chainHash(prev [sha256.Size]byte) (sum [sha256.Size]byte) {
 	}
 	number(e.Seq)
 	number(e.At.UnixMicro())
-	for _, s := range []string{e.Actor, e.ActorID, e.Action, e.Target, string(e.TargetID), e.Remote, string(e.Result), e.Detail} {
+	fields := []string{e.Actor, e.ActorID, e.Action, e.Target, string(e.TargetID), e.Remote, string(e.Result), e.Detail}
+	if e.Facts != "" {
+		fields = append(fields, e.Facts)
+	}
+	for _, s := range fields {
 		number(int64(len(s)))
 		h.Write([]byte(s))
 	}
 	return [sha256.Size]byte(h.Sum(sum[:0]))
+}
+
+// Wire is the event as the API and "latchkeyd audit" show it. Facts that are not
+// readable, as somebody has changed them, it leaves out: the chain shows that.
+func (e Event) Wire() api.Event {
+	out := api.Event{
+		Seq: e.Seq, At: e.At, Actor: e.Actor, ActorID: e.ActorID, Action: e.Action,
+		Target: e.Target, TargetID: string(e.TargetID), Remote: e.Remote,
+		Result: string(e.Result), Detail: e.Detail, ChainHash: hex.EncodeToString(e.Hash[:]),
+	}
+	var facts api.SignatureFacts
+	if e.Facts != "" && json.Unmarshal([]byte(e.Facts), &facts) == nil {
+		out.Signature = &facts
+	}
+	return out
 }

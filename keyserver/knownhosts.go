@@ -28,14 +28,29 @@ type knownHosts struct {
 	revision int64
 	tag      string // of list, in quotes (RFC 9110, section 8.8.3); "": nothing was read
 	list     []api.KnownHost
+	names    map[string]string // of list: the first name of a key, by its fingerprint
 }
 
 // current is the list and its tag. A tag is of what the list holds: a revision
 // could come again, after a backup was restored.
 func (k *knownHosts) current(ctx context.Context, store KnownHostStore) ([]api.KnownHost, string, error) {
-	const doing = "reading the known hosts: %w"
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.read(ctx, store)
+}
+
+// name is what the known hosts call the host with a key, by its fingerprint: "" if
+// they do not name it, or only hashed.
+func (k *knownHosts) name(ctx context.Context, store KnownHostStore, fingerprint string) (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, _, err := k.read(ctx, store)
+	return k.names[fingerprint], err
+}
+
+// read is current, for whoever holds mu.
+func (k *knownHosts) read(ctx context.Context, store KnownHostStore) ([]api.KnownHost, string, error) {
+	const doing = "reading the known hosts: %w"
 	if k.tag != "" {
 		revision, err := store.KnownHostsRevision(ctx)
 		if err != nil {
@@ -56,7 +71,23 @@ func (k *knownHosts) current(ctx context.Context, store KnownHostStore) ([]api.K
 	}
 	sum := sha256.Sum256(text)
 	k.revision, k.list, k.tag = revision, list, `"`+hex.EncodeToString(sum[:16])+`"`
+	k.names = map[string]string{}
+	for _, h := range list {
+		if _, named := k.names[h.Fingerprint]; !named && h.Marker == "" {
+			k.names[h.Fingerprint] = firstName(h.Hosts)
+		}
+	}
 	return k.list, k.tag, nil
+}
+
+// firstName is the first of a line's names and patterns, "" of a hashed one.
+func firstName(hosts string) string {
+	for name := range strings.SplitSeq(hosts, ",") {
+		if !strings.HasPrefix(name, "!") && !strings.HasPrefix(name, "|") {
+			return name
+		}
+	}
+	return ""
 }
 
 func wireKnownHost(h KnownHost) api.KnownHost {

@@ -40,11 +40,17 @@ func (s *Server) sign(ctx context.Context, c *call, in api.SignRequest) (api.Sig
 		return api.Signature{}, err
 	}
 	c.about(k)
-	use, what, err := parseSigned(k, in)
+	use, facts, err := parseSigned(k, in)
+	if err == nil {
+		err = s.nameHost(ctx, k, &facts)
+	}
+	if err == nil {
+		c.doing = inWords(facts)
+		c.facts, err = encodeFacts(facts)
+	}
 	if err != nil {
 		return api.Signature{}, err
 	}
-	c.doing = what
 	if err := k.Settings.policy().Permits(use, c.at); err != nil {
 		return api.Signature{}, err
 	}
@@ -102,52 +108,6 @@ func (s *Server) recordSign(ctx context.Context, c *call, k Key) error {
 		return fmt.Errorf("recording a signature with key %s: %w: %w: %w", k.Fingerprint, err, errAudit, api.ErrUnavailable)
 	}
 	return nil
-}
-
-// parseSigned says what a signature would be good for, for the policy and in
-// words. Its error is an ErrForbidden for all that is neither a login with the
-// key nor an SSH signature.
-func parseSigned(k Key, in api.SignRequest) (use api.KeyUse, what string, err error) {
-	refuse := func(format string, args ...any) (api.KeyUse, string, error) {
-		return api.KeyUse{}, "", refusal(api.ErrForbidden, "it signs logins (RFC 4252) and SSH signatures (PROTOCOL.sshsig)", format, args...)
-	}
-	auth, sig, err := signdata.Parse(in.Data)
-	switch {
-	case err != nil:
-		return refuse("%v", err)
-	case sig != nil && in.Host != nil:
-		return refuse("an SSH signature is not made for a host")
-	case sig != nil:
-		return api.KeyUse{Namespace: sig.Namespace}, fmt.Sprintf("SSH signature in the namespace %q", shown(sig.Namespace)), nil
-	case !auth.By(k.PublicKey):
-		return refuse("the login that is to be signed is by another key")
-	}
-	what = fmt.Sprintf("login as %q", shown(auth.User))
-	if in.Host != nil {
-		if use.Host, err = proven(*in.Host, auth.SessionID); err != nil {
-			return refuse("%v", err)
-		}
-	}
-	if auth.HostKey != nil {
-		named := signdata.HostFingerprint(auth.HostKey)
-		if use.Host != "" && use.Host != named {
-			return refuse("the login names the host key %s, but the session is with %s", named, use.Host)
-		}
-		use.Host = named
-	}
-	name := use.Host
-	if called := k.Settings.policy().HostName(use.Host); called != "" {
-		name = called + " " + use.Host
-	}
-	switch {
-	case use.Host == "":
-		what += ", host not known"
-	case auth.HostKey != nil:
-		what += ", bound to host " + name
-	default:
-		what += ", in a session with host " + name
-	}
-	return use, what, nil
 }
 
 // proven is the fingerprint of the host that has signed a session's ID.

@@ -8,15 +8,15 @@ import (
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
-const eventColumns = `seq, at, actor, actor_id, action, target, target_id, remote, result, detail, hash`
+const eventColumns = `seq, at, actor, actor_id, action, target, target_id, remote, result, detail, facts, hash`
 
 func eventFields(e *keyserver.Event) []any {
-	return []any{&e.Seq, moment{&e.At}, &e.Actor, &e.ActorID, &e.Action, &e.Target, (*string)(&e.TargetID), &e.Remote, (*string)(&e.Result), &e.Detail, digest{&e.Hash}}
+	return []any{&e.Seq, moment{&e.At}, &e.Actor, &e.ActorID, &e.Action, &e.Target, (*string)(&e.TargetID), &e.Remote, (*string)(&e.Result), &e.Detail, &e.Facts, digest{&e.Hash}}
 }
 
 func insertEvent(tx *tx, e keyserver.Event) error {
-	_, err := tx.exec(`INSERT INTO events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		e.Seq, micros(e.At), blob(e.Actor), blob(e.ActorID), blob(e.Action), blob(e.Target), blob(e.TargetID), blob(e.Remote), blob(e.Result), blob(e.Detail), e.Hash[:])
+	_, err := tx.exec(`INSERT INTO events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		e.Seq, micros(e.At), blob(e.Actor), blob(e.ActorID), blob(e.Action), blob(e.Target), blob(e.TargetID), blob(e.Remote), blob(e.Result), blob(e.Detail), blob(e.Facts), e.Hash[:])
 	return err
 }
 

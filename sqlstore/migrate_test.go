@@ -69,7 +69,7 @@ func TestFirstVersionOpens(t *testing.T) {
 		if token, err := s.TokenByHash(ctx, api.HashToken("text")); err != nil || token.WorkspaceID != "w" {
 			t.Errorf("TokenByHash = %+v, %v", token, err)
 		}
-		if e, err := s.LastEvent(ctx); err != nil || e.Seq != 1 || e.Action != "user.create" {
+		if e, err := s.LastEvent(ctx); err != nil || e.Seq != 1 || e.Action != "user.create" || e.Facts != "" {
 			t.Errorf("LastEvent = %+v, %v", e, err)
 		}
 		if secrets, revision, err := s.Secrets(ctx, "u"); len(secrets) != 0 || revision != 1 || err != nil {

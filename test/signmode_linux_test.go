@@ -48,6 +48,8 @@ func TestSignModeKeepsTheKeyOut(t *testing.T) {
 
 			host := fingerprintOf(t, forge.HostKey)
 			got := s.signatures(t, "ok")[before:]
+			login := api.SignatureFacts{Kind: api.LoginSignature, Key: ssh.FingerprintSHA256(k.public), User: forge.User, Host: host, Bound: true}
+			facts := []api.SignatureFacts{login, {Kind: api.FileSignature, Key: login.Key, Namespace: "git"}, login}
 			wants := []string{
 				"login as \"" + forge.User + "\", bound to host " + host, // of the clone
 				`SSH signature in the namespace "git"`,
@@ -57,8 +59,8 @@ func TestSignModeKeepsTheKeyOut(t *testing.T) {
 				t.Fatalf("the audit log has the signatures\n%+v\nwant %d", got, len(wants))
 			}
 			for i, e := range got {
-				if e.Actor != "workspace:"+user || e.ActorID != k.w.ID || e.Target != user+"/default" || !strings.HasPrefix(e.Detail, wants[i]) {
-					t.Errorf("signature %d is recorded as %+v; want %s/default by its workspace, and %q", i, e, user, wants[i])
+				if e.Actor != "workspace:"+user || e.ActorID != k.w.ID || e.Target != user+"/default" || !strings.HasPrefix(e.Detail, wants[i]) || e.Signature == nil || *e.Signature != facts[i] {
+					t.Errorf("signature %d is recorded as %+v, %+v; want %s/default by its workspace, %q and %+v", i, e, e.Signature, user, wants[i], facts[i])
 				}
 			}
 		})

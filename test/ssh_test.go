@@ -33,7 +33,7 @@ type laptop struct {
 var servingSSH = regexp.MustCompile(`serving SSH" address=127\.0\.0\.1:(\d+)`)
 
 // newLaptop makes a user with a workspace that serves SSH, and their laptop. What
-// ssh knows is what "latchkey ssh-config" says.
+// ssh knows is what one "latchkey ssh-config" says; Known is for other clients.
 func newLaptop(t *testing.T, flags ...string) *laptop {
 	t.Helper()
 	w := startServer(t, nil).newUser(t, "alice", nil).newWorkspace(t, "dev", nil)
@@ -46,7 +46,7 @@ func newLaptop(t *testing.T, flags ...string) *laptop {
 	l.start(t, "127.0.0.1:0", flags...)
 	l.Known = filepath.Join(l.Dir, "known_hosts")
 	writeFile(t, l.Known, []byte(l.latchkey(t, "ssh-config", "dev", "--known-hosts")), 0o600)
-	l.configure(t, l.Known)
+	l.configure(t)
 	return l
 }
 
@@ -59,19 +59,18 @@ func (l *laptop) start(t *testing.T, address string, flags ...string) {
 	l.Port = m[1]
 }
 
-// configure writes ssh's configuration.
-func (l *laptop) configure(t *testing.T, known string) {
+// configure writes ssh's configuration, and no known_hosts file.
+func (l *laptop) configure(t *testing.T) {
 	t.Helper()
 	l.Config = filepath.Join(l.Dir, "config")
 	block := l.latchkey(t, "ssh-config", "dev", "--address", "127.0.0.1:"+l.Port, "--host", "box")
-	writeFile(t, l.Config, []byte(block+"\tIdentityFile "+l.Key+"\n\tIdentitiesOnly yes\n\tUserKnownHostsFile "+known+"\n\tGlobalKnownHostsFile none\n\tBatchMode yes\n"), 0o600)
+	writeFile(t, l.Config, []byte(block+"\tIdentityFile "+l.Key+"\n\tIdentitiesOnly yes\n\tUserKnownHostsFile none\n\tGlobalKnownHostsFile none\n\tBatchMode yes\n"), 0o600)
 }
 
 // latchkey runs latchkey as the user who is logged in.
 func (l *laptop) latchkey(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program(t, "latchkey"), args...)
-	cmd.Env = []string{"HOME=" + l.Dir, "LATCHKEY_URL=" + l.box.user.server.URL, "LATCHKEY_CA_FILE=" + l.box.user.server.CAFile, "LATCHKEY_SESSION_TOKEN=" + l.box.user.Token}
+	cmd := l.latchkeyCommand(t, args...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -80,6 +79,13 @@ func (l *laptop) latchkey(t *testing.T, args ...string) string {
 		t.Fatalf("latchkey %s: %v\n%s", strings.Join(args, " "), err, errs.String())
 	}
 	return string(out)
+}
+
+func (l *laptop) latchkeyCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program(t, "latchkey"), args...)
+	cmd.Env = []string{"HOME=" + l.Dir, "LATCHKEY_URL=" + l.box.user.server.URL, "LATCHKEY_CA_FILE=" + l.box.user.server.CAFile, "LATCHKEY_SESSION_TOKEN=" + l.box.user.Token}
+	return cmd
 }
 
 // Command is a program of the laptop.

@@ -45,19 +45,6 @@ func TestSSHLogin(t *testing.T) {
 		t.Errorf("as the account of the daemon: %q", out)
 	}
 
-	out, err := l.trySSH(t, "-o", "UserKnownHostsFile=/dev/null", "box", "true")
-	if err == nil || !strings.Contains(out, "Host key verification failed") {
-		t.Errorf("with an unknown host key: %v, %s; want ssh to refuse it", err, out)
-	}
-	_, impostor := newKey(t)
-	alias, _, _ := strings.Cut(string(mustRead(t, l.Known)), " ")
-	wrong := filepath.Join(l.Dir, "wrong_hosts")
-	writeFile(t, wrong, []byte(alias+" "+impostor+"\n"), 0o600)
-	out, err = l.trySSH(t, "-o", "UserKnownHostsFile="+wrong, "box", "true")
-	if err == nil || !strings.Contains(out, "REMOTE HOST IDENTIFICATION HAS CHANGED") {
-		t.Errorf("with another host key: %v, %s; want ssh's own warning", err, out)
-	}
-
 	// Keys come and go while the daemon runs.
 	if in("-i", other, "-o", "IdentityFile="+other) != true { // beside the key of the configuration
 		t.Error("the key of the configuration does not log in")
@@ -102,7 +89,7 @@ func TestSSHHostKey(t *testing.T) {
 	}
 	l.daemon.stop(t)
 	l.start(t, "127.0.0.1:0")
-	l.configure(t, l.Known)
+	l.configure(t)
 	if out := l.SSH(t, "box", "echo in"); out != "in\n" {
 		t.Errorf("after a restart: %q", out)
 	}
@@ -155,8 +142,7 @@ func TestSSHAgentForwarding(t *testing.T) {
 
 	// Somebody in the workspace forwards the workspace's agent to it.
 	l.box.mkdir(t, filepath.Join(l.box.Home, ".ssh"))
-	known := l.box.Write(t, "known", string(mustRead(t, l.Known)))
-	config := l.box.Write(t, "config", strings.ReplaceAll(strings.ReplaceAll(string(mustRead(t, l.Config)), l.Known, known), "\tIdentityFile "+l.Key+"\n\tIdentitiesOnly yes\n", ""))
+	config := l.box.Write(t, "config", strings.ReplaceAll(string(mustRead(t, l.Config)), "\tIdentityFile "+l.Key+"\n\tIdentitiesOnly yes\n", ""))
 	if _, err := l.box.user.CreateLoginKey(t.Context(), api.Me, api.CreateLoginKeyRequest{Name: "managed", PublicKey: l.box.user.publicKey(t)}); err != nil {
 		t.Fatal(err)
 	}
@@ -164,5 +150,74 @@ func TestSSHAgentForwarding(t *testing.T) {
 	await(t, "the managed key logs in", func() bool { _, err := loop(); return err == nil })
 	if out, err := loop(); err != nil || strings.TrimSpace(out) != l.box.user.publicKey(t) {
 		t.Errorf("an agent that is forwarded to itself lists %q, %v; want the managed key", out, err)
+	}
+}
+
+// One run of "latchkey ssh-config" is enough for ssh to know the workspace by its
+// host key, and by no other: without the key server, without a login, and
+// whatever an admin has made known.
+func TestSSHConfig(t *testing.T) {
+	l := newLaptop(t)
+	known := strings.TrimSpace(string(mustRead(t, l.Known)))
+	alias, key, _ := strings.Cut(known, " ")
+	_, impostor := newKey(t)
+	refused := func(what, want string, args ...string) {
+		t.Helper()
+		out, err := l.trySSH(t, append(args, "box", "true")...)
+		if err == nil || !strings.Contains(out, want) || !strings.Contains(out, "Host key verification failed") {
+			t.Errorf("%s: %v; want ssh to refuse it, with %q:\n%s", what, err, want, out)
+		}
+	}
+	works := func(when string) {
+		t.Helper()
+		if out, err := l.trySSH(t, "box", "echo in"); err != nil || out != "in\n" {
+			t.Errorf("%s: %v, %q; want ssh to log in and nothing said", when, err, out)
+		}
+	}
+	works("after one ssh-config")
+	refused("with a host key that nothing knows", "", "-o", "KnownHostsCommand=none")
+	right := string(mustRead(t, l.Config))
+	writeFile(t, l.Config, []byte(strings.Replace(right, key, impostor, 1)), 0o600)
+	refused("with another host key", "REMOTE HOST IDENTIFICATION HAS CHANGED")
+	l.box.user.server.knows(t, alias+" "+key)
+	login := l.latchkeyCommand(t, "login", l.box.user.server.URL, "--ca-file", l.box.user.server.CAFile, "--keep-token")
+	login.Stdin = strings.NewReader(l.box.user.Token + "\n")
+	if out, err := login.CombinedOutput(); err != nil {
+		t.Fatalf("latchkey login: %v\n%s", err, out)
+	}
+	refused("with another host key, and the right one from an admin", "REMOTE HOST IDENTIFICATION HAS CHANGED")
+	writeFile(t, l.Config, []byte(right), 0o600)
+	works("with a login")
+
+	// What the server has revoked is refused, by whoever is logged in.
+	l.box.user.server.knows(t, "@revoked * "+key)
+	refused("with a host key that is revoked", "REVOKED HOST KEY")
+	l.box.user.server.stop(t)
+	out, err := l.trySSH(t, "box", "echo in")
+	if err != nil || strings.Count(out, "latchkey: warning: ssh goes by the key in its configuration, and does not know whether it was revoked") != 1 {
+		t.Errorf("while the server is away: %v; want ssh to log in, and one warning:\n%s", err, out)
+	}
+}
+
+// An ssh that would stop at the option is not given it, and the line goes to a file.
+func TestSSHConfigOldSSH(t *testing.T) {
+	l := newLaptop(t)
+	old := filepath.Join(l.Dir, "old")
+	if err := os.Mkdir(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(old, "ssh"), []byte("#!/bin/sh\necho OpenSSH_8.4p1 Debian-5 >&2\n"), 0o755)
+	cmd := l.latchkeyCommand(t, "ssh-config", "dev", "--address", "127.0.0.1:"+l.Port, "--host", "box")
+	cmd.Env = append(cmd.Env, "PATH="+old)
+	var said strings.Builder
+	cmd.Stderr = &said
+	block, err := cmd.Output()
+	const hint = "latchkey: warning: this is OpenSSH 8.4, which takes host keys from files only\nlatchkey: hint: latchkey ssh-config dev --known-hosts >> ~/.ssh/known_hosts\n"
+	if err != nil || strings.Contains(string(block), "KnownHostsCommand") || said.String() != hint {
+		t.Fatalf("ssh-config for an old ssh: %v, %q; want no KnownHostsCommand, and %q:\n%s", err, said.String(), hint, block)
+	}
+	writeFile(t, l.Config, append(block, "\tIdentityFile "+l.Key+"\n\tUserKnownHostsFile "+l.Known+"\n"...), 0o600)
+	if out, err := l.trySSH(t, "box", "echo in"); err != nil || out != "in\n" {
+		t.Errorf("with that block and the line in a file: %v, %q", err, out)
 	}
 }

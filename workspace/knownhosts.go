@@ -52,13 +52,18 @@ func (k *KnownHosts) Lines(ctx context.Context, host string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return HostLines(list, host), nil
+}
+
+// HostLines are the lines of a list as [KnownHosts.Lines] has them.
+func HostLines(list []api.KnownHost, host string) []byte {
 	var lines bytes.Buffer
 	for _, h := range list {
 		if host == "" || knownhost.MayMatch(h.Hosts, host) {
 			lines.WriteString(knownhost.Format(h.Marker, h.Hosts, h.KeyType, h.Key, h.Comment) + "\n")
 		}
 	}
-	return lines.Bytes(), nil
+	return lines.Bytes()
 }
 
 // current is the list. It is replaced, and never changed.

@@ -61,6 +61,9 @@ func (k *ownKeys) listen() error {
 	return nil
 }
 
+// errNoWorkspace is open's error where there is nothing of a workspace.
+var errNoWorkspace = errors.New("no workspace daemon runs, and no workspace token is set")
+
 // open makes this process one that fetches keys.
 func (k *ownKeys) open() (*workspace.Source, error) {
 	k.mu.Lock()
@@ -71,7 +74,7 @@ func (k *ownKeys) open() (*workspace.Source, error) {
 	harden.Process()
 	credentials, err := workspace.LoadCredentials(workspace.CredentialsConfig{Getenv: os.Getenv})
 	if errors.Is(err, workspace.ErrNoToken) {
-		return nil, withHint(errors.New("no workspace daemon runs, and no workspace token is set"),
+		return nil, withHint(errNoWorkspace,
 			`start "latchkey agent", or set LATCHKEY_TOKEN_FILE`)
 	}
 	if err != nil {

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/latchkey/latchkey/keyserver/knownhost"
 	"github.com/latchkey/latchkey/workspace"
 )
 
@@ -26,14 +30,17 @@ func knownHostsCommand() *cli.Command {
 	return &cli.Command{
 		Name:      knownHostsArgument,
 		Usage:     "print known hosts for ssh",
-		ArgsUsage: "[REASON HOST]",
+		ArgsUsage: "[REASON HOST [LINE]]",
 		Description: `ssh runs it, told to by "latchkey gitssh" or in ~/.ssh/config:
 
   KnownHostsCommand /usr/local/bin/latchkey known-hosts-command %I %H
 
 Without arguments it prints all known hosts, for an ssh before 8.5:
 
-  latchkey known-hosts-command >> ~/.ssh/known_hosts`,
+  latchkey known-hosts-command >> ~/.ssh/known_hosts
+
+With a line of known_hosts as three further arguments, as "latchkey ssh-config" prints
+them, it prints that line, and of the others those that revoke a key.`,
 		SkipFlagParsing: true,
 	}
 }
@@ -41,13 +48,17 @@ Without arguments it prints all known hosts, for an ssh before 8.5:
 // printKnownHosts prints what is known of a host. To ssh it does not fail: that
 // would end the connection, also to a host that the user's own files know.
 func (p *program) printKnownHosts(args []string) int {
-	if len(args) != 0 && len(args) != 2 {
+	const pinning = 5 // arguments, of which a line of known_hosts is three
+	if len(args) != 0 && len(args) != 2 && len(args) != pinning {
 		return p.fail(withHint(usagef("%s: want a reason and a host, or nothing", knownHostsArgument),
 			"KnownHostsCommand /usr/local/bin/latchkey "+knownHostsArgument+" %I %H"))
 	}
 	reason, host := "", ""
-	if len(args) == 2 {
+	if len(args) >= 2 {
 		reason, host = args[0], args[1]
+	}
+	if len(args) == pinning {
+		return p.printPinned(reason, host, strings.Join(args[2:], " "))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), knownHostsTimeout)
 	defer cancel()
@@ -65,6 +76,34 @@ func (p *program) printKnownHosts(args []string) int {
 	return 0
 }
 
+// printPinned prints the one key that a host can have, which does not depend on
+// any server, and what a server has revoked: a key that it has added for the host
+// does not count.
+func (p *program) printPinned(reason, host, line string) int {
+	pinned, err := knownhost.Parse([]byte(line))
+	if err != nil || len(pinned) != 1 || pinned[0].Marker != "" {
+		return p.fail(withHint(usagef("%s: %q is no line of known_hosts", knownHostsArgument, printable(line)), "print the Host block anew: latchkey ssh-config"))
+	}
+	var lines []byte
+	if reason != orderReason { // for which ssh wants to know kinds of keys only
+		ctx, cancel := context.WithTimeout(context.Background(), knownHostsTimeout)
+		defer cancel()
+		all, err := p.knownHostLines(ctx, place{}, host)
+		if err != nil && !errors.Is(err, errNoWorkspace) { // and no login: there is no server to ask
+			p.message("warning", fmt.Sprintf("ssh goes by the key in its configuration, and does not know whether it was revoked: %s", oneLine(explainWorkspace(err))))
+		}
+		for line := range bytes.Lines(all) {
+			if bytes.HasPrefix(line, []byte(knownhost.Revoked+" ")) {
+				lines = append(lines, line...)
+			}
+		}
+	}
+	if err := p.print("%s%s\n", lines, pinned[0]); err != nil {
+		return p.fail(err)
+	}
+	return 0
+}
+
 // firstHelper is the place of the first helper of the git command that this
 // process is a part of; none if it is of no such command.
 func firstHelper() (first place) {
@@ -78,7 +117,8 @@ func firstHelper() (first place) {
 }
 
 // knownHostLines are the lines about a host, or all for "": of the daemon, or
-// where none runs of the first helper, or else of the server.
+// where none runs of the first helper, or else of the server, by the workspace's
+// token or by the user's login.
 func (p *program) knownHostLines(ctx context.Context, first place, host string) ([]byte, error) {
 	runtimeDir, err := workspace.RuntimeDir(os.Getenv)
 	if err != nil {
@@ -97,10 +137,32 @@ func (p *program) knownHostLines(ctx context.Context, first place, host string) 
 		}
 	}
 	var keys ownKeys
-	if _, err := keys.open(); err != nil {
+	_, err = keys.open()
+	if errors.Is(err, errNoWorkspace) {
+		return p.linesByLogin(ctx, host, err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer keys.credentials.Close()
 	defer keys.client.Close()
 	return workspace.NewKnownHosts(keys.client).Lines(ctx, host)
+}
+
+// linesByLogin are the lines where there is no workspace, as where the user sits.
+// The error is the one that there is already if nobody is logged in either.
+func (p *program) linesByLogin(ctx context.Context, host string, noWorkspace error) ([]byte, error) {
+	s, err := p.session()
+	if errors.Is(err, errNoLogin) {
+		return nil, noWorkspace
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	list, err := s.KnownHosts(ctx)
+	if err != nil {
+		return nil, explain(err, s.login)
+	}
+	return workspace.HostLines(list, host), nil
 }

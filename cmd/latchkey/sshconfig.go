@@ -4,12 +4,17 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/latchkey/latchkey/gitssh"
 	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/keyserver/knownhost"
 )
 
 func (p *program) sshConfigCommand() *cli.Command {
@@ -17,13 +22,17 @@ func (p *program) sshConfigCommand() *cli.Command {
 		Name:      "ssh-config",
 		Usage:     "print what ssh needs to know to log in to a workspace",
 		ArgsUsage: "WORKSPACE",
-		Description: `Prints a Host block for ~/.ssh/config, and with --known-hosts the line for
-~/.ssh/known_hosts by which ssh knows the workspace from the first time on. It writes no
-file. The workspace's daemon must serve SSH: "latchkey agent --sshd ADDRESS".
+		Description: `Prints a Host block for ~/.ssh/config, with the host key by which ssh knows the
+workspace from the first time on. It writes no file. The workspace's daemon must serve SSH:
+"latchkey agent --sshd ADDRESS".
 
   latchkey ssh-config box --address box.example:2222 >> ~/.ssh/config
-  latchkey ssh-config box --known-hosts >> ~/.ssh/known_hosts
-  ssh box`,
+  ssh box
+
+An ssh before 8.5, and a program that reads no configuration of ssh, takes the host key
+from a file:
+
+  latchkey ssh-config box --known-hosts >> ~/.ssh/known_hosts`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "address", Usage: "where it is reached: `HOST:PORT`"},
 			&cli.StringFlag{Name: "host", Usage: "call it `NAME`; else by the name of the workspace"},
@@ -74,13 +83,78 @@ func (p *program) sshConfig(c *cli.Context, s *session) error {
 			return usagef("flag %s: %q would not be one word in a configuration of ssh", what, word)
 		}
 	}
+	// What ends up in a configuration of ssh is one line of three words, whatever
+	// a server says.
+	line, err := knownhost.Parse([]byte(alias + " " + key.PublicKey))
+	if err != nil || len(line) != 1 {
+		return fmt.Errorf("%s has no host key that ssh takes: %w", printable(w.Name), err)
+	}
+	line[0].Comment = ""
+	check, err := p.checksHostKey(w.Name, line[0].String())
+	if err != nil {
+		return err
+	}
 	return p.print(`Host %s
 	HostName %s
 	Port %d
 	User %s
 	HostKeyAlias %s
 	StrictHostKeyChecking yes
-`, called, host, port, login, alias)
+%s`, called, host, port, login, alias, check)
+}
+
+// checksHostKey is what tells ssh the host key of a workspace: with no further
+// step, if the ssh that is here can be told. In a file an older one would stop at
+// the option, for every host.
+func (p *program) checksHostKey(name, line string) (string, error) {
+	self, err := ownPath()
+	if err != nil {
+		return "", fmt.Errorf("finding latchkey, which ssh is to run: %w", err)
+	}
+	toFile := fmt.Sprintf("latchkey ssh-config %s --known-hosts >> ~/.ssh/known_hosts", printable(quoted(name)))
+	v := installedSSH()
+	switch {
+	case v != (gitssh.Version{}) && !v.TakesKnownHosts():
+		p.message("warning", fmt.Sprintf("this is %s, which takes host keys from files only", v))
+	case !gitssh.Safe(self):
+		p.message("warning", fmt.Sprintf("ssh can't run latchkey as %s, so it takes host keys from files only", printable(self)))
+	default:
+		return fmt.Sprintf("\t# It needs OpenSSH 8.5. The last three words are a line of known_hosts.\n\tKnownHostsCommand %s %s %%I %%H %s\n",
+			self, knownHostsArgument, line), nil
+	}
+	p.message("hint", toFile)
+	return fmt.Sprintf("\t# Its host key must be in known_hosts: %s\n", toFile), nil
+}
+
+// ownPath is where this program is: as PATH has it, which may stay when another
+// version is installed, if that is the same file.
+func ownPath() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	inPath, err := exec.LookPath("latchkey")
+	if err != nil || !filepath.IsAbs(inPath) {
+		return self, nil
+	}
+	here, err := os.Stat(self)
+	if err != nil {
+		return "", err
+	}
+	if there, err := os.Stat(inPath); err == nil && os.SameFile(here, there) {
+		return inPath, nil
+	}
+	return self, nil
+}
+
+// installedSSH is the version of the ssh in PATH; zero if there is none that says
+// it, which may be as the block is for another machine.
+func installedSSH() gitssh.Version {
+	said, err := gitssh.VersionCommand("ssh").CombinedOutput()
+	if err != nil {
+		return gitssh.Version{}
+	}
+	return gitssh.ParseVersion(string(said))
 }
 
 // hostAlias is what known_hosts calls a workspace: the same wherever it is

@@ -117,11 +117,7 @@ func (p *program) auditTail(ctx context.Context, c *cli.Context, store keyserver
 // event prints one event. Its strings may be anybody's.
 func (p *program) event(e keyserver.Event, asJSON bool) error {
 	if asJSON {
-		line, err := json.Marshal(api.Event{
-			Seq: e.Seq, At: e.At, Actor: e.Actor, ActorID: e.ActorID, Action: e.Action,
-			Target: e.Target, TargetID: string(e.TargetID), Remote: e.Remote,
-			Result: string(e.Result), Detail: e.Detail, ChainHash: hex.EncodeToString(e.Hash[:]),
-		})
+		line, err := json.Marshal(e.Wire())
 		if err != nil {
 			return err
 		}

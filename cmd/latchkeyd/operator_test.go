@@ -171,6 +171,8 @@ func TestAuditVerify(t *testing.T) {
 	r.stop()
 	change(t, s.data("latchkey.db"), `UPDATE events SET target = CAST('nobody' AS BLOB) WHERE seq = 4`)
 	s.refused(t, exitError, "event 4 does not follow event 3: the audit log was changed", "the first 3 events are as they were written", "audit", "verify")
+	change(t, s.data("latchkey.db"), `UPDATE events SET facts = CAST('{"kind":"login"}' AS BLOB) WHERE seq = 3`)
+	s.refused(t, exitError, "event 3 does not follow event 2: the audit log was changed", "the first 2 events are as they were written", "audit", "verify")
 }
 
 func TestStoreRefused(t *testing.T) {

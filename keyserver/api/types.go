@@ -197,4 +197,31 @@ type Event struct {
 	Result    string    `json:"result"`    // "ok", "denied" or "failed"
 	Detail    string    `json:"detail"`    // why, in words; never a secret
 	ChainHash string    `json:"hash"`      // hex SHA-256 over this event and the hash before it
+
+	// Signature is set on "key.sign", also on one that was denied, if what was to
+	// be signed could be read.
+	Signature *SignatureFacts `json:"signature,omitempty"`
+}
+
+// A SignatureKind is what a signature is good for.
+type SignatureKind string
+
+const (
+	LoginSignature SignatureKind = "login"  // to a host, as RFC 4252, section 7, has it
+	FileSignature  SignatureKind = "sshsig" // of a commit or a file: OpenSSH's PROTOCOL.sshsig
+)
+
+// SignatureFacts are what the server has read of what it was asked to sign. The
+// workspace that asked is the event's actor.
+type SignatureFacts struct {
+	Kind SignatureKind `json:"kind"`
+	Key  string        `json:"key"` // the fingerprint of the key that signs
+
+	// Of a login.
+	User     string `json:"user,omitempty"`      // the account at the host, cut at 80 bytes
+	Host     string `json:"host,omitempty"`      // the fingerprint of the host's key; "": it is not known
+	HostName string `json:"host_name,omitempty"` // what the key's policy calls it, else the known hosts; "": nothing
+	Bound    bool   `json:"bound"`               // what is signed names the host; else the host has proved that the session is with it
+
+	Namespace string `json:"namespace,omitempty"` // of an SSH signature, cut at 80 bytes
 }

@@ -74,7 +74,7 @@ func of(w keyserver.Workspace, t keyserver.Token) keyserver.Token {
 func event(action string) keyserver.Event {
 	return keyserver.Event{
 		At: epoch.Add(time.Minute), Actor: "user:alice", ActorID: "user-alice", Action: action, Target: "target",
-		TargetID: "user-alice", Remote: "192.0.2.1:4711", Result: keyserver.OK, Detail: "detail",
+		TargetID: "user-alice", Remote: "192.0.2.1:4711", Result: keyserver.OK, Detail: "detail", Facts: "facts",
 	}
 }
 

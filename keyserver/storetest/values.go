@@ -39,7 +39,7 @@ func stringsAreBytes(k *kit) {
 		k.addSecrets(s, s)
 		k.report(delivery(w, 1))
 		fetch := event(s)
-		fetch.Actor, fetch.ActorID, fetch.Target, fetch.TargetID, fetch.Remote, fetch.Result, fetch.Detail = s, s, s, u, s, keyserver.Result(s), s
+		fetch.Actor, fetch.ActorID, fetch.Target, fetch.TargetID, fetch.Remote, fetch.Result, fetch.Detail, fetch.Facts = s, s, s, u, s, keyserver.Result(s), s, s
 		if err := k.store.RecordFetch(k.ctx, u, s, 1, w.ID, fetch); err != nil {
 			k.Fatalf("RecordFetch(%q): %v", s, err)
 		}
