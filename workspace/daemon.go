@@ -81,7 +81,7 @@ func NewDaemon(c Config) *Daemon {
 	d.hosts = NewKnownHosts(c.Client)
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
-		NoAdd: c.NoAdd, Keep: KeepAdded, Confirm: Askpass(c.Askpass, d.log),
+		NoAdd: c.NoAdd, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
 	}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) {
