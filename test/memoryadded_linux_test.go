@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/latchkey/latchkey/test/witness"
 )
@@ -94,22 +95,28 @@ func TestMemoryHoldsNoCopyOfAddedKeys(t *testing.T) {
 }
 
 // The same look finds a key of each kind in a daemon that is built to leave copies.
+// Chance may have one overwritten, or its page given back, before it is looked for: so
+// all is done again for those that were not found yet.
 func TestMemorySeesCopiesOfAddedKeys(t *testing.T) {
 	needRoot(t, "it reads the memory of a process that nobody else may look into")
 	a := startAdder(t, plainProgram(t))
-	a.add(t)
-	a.sign(t, memorySignatures)
-	a.w.Run(t, "ssh-add", "-q", "-D")
-	a.forgets(t)
-	for kind, matcher := range a.matchers {
-		found, err := witness.Memory(matcher, a.pid())
-		if err != nil {
-			t.Error(err)
+	for end := time.Now().Add(patience); len(a.matchers) > 0; {
+		a.add(t)
+		a.sign(t, 5)
+		a.w.Run(t, "ssh-add", "-q", "-D")
+		a.forgets(t)
+		for kind, matcher := range a.matchers {
+			found, err := witness.Memory(matcher, a.pid())
+			if err != nil {
+				t.Error(err)
+			}
+			switch {
+			case len(found) > 0:
+				delete(a.matchers, kind)
+			case time.Now().After(end):
+				t.Fatalf("a daemon that leaves copies has signed with an %s key, which is removed, and never was any found: this test cannot see", kind)
+			}
 		}
-		if len(found) == 0 {
-			t.Errorf("a daemon that leaves copies has made %d signatures with an %s key, and none was found: this test cannot see", memorySignatures, kind)
-		}
-		t.Logf("%s: %d copies, in some form and place", kind, len(found))
 	}
 }
 
