@@ -136,14 +136,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.config.Confine != nil {
 		d.config.Process = d.config.Confine()
 	}
+	// Who asks for keys need not wait for secrets, or for who is asked at first.
+	ended := make(chan error, 2)
+	go func() { ended <- d.agent.Serve(agent) }()
 	if err := d.begin(ctx); err != nil {
-		return err
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return errors.Join(err, d.agent.Shutdown(stopping), serveError(<-ended))
 	}
 	following := d.followSecrets(ctx)
 	defer following()
 	stopSSH := d.serveSSH(ctx, sshListener)
 	defer stopSSH()
-	return d.serve(ctx, agent, control, func() {
+	return d.serve(ctx, ended, control, func() {
 		following()
 		stopSSH()
 	})
@@ -165,16 +170,15 @@ func (d *Daemon) begin(ctx context.Context) error {
 	return nil
 }
 
-// serve serves both sockets until ctx ends or one of them fails.
-func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stop func()) (err error) {
+// serve serves both sockets until ctx ends or one of them fails. The agent's is
+// served already: ended says when it is not any more.
+func (d *Daemon) serve(ctx context.Context, ended chan error, control net.Listener, stop func()) (err error) {
 	status := &http.Server{
 		Handler:           d.control(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 	}
-	ended := make(chan error, 2)
-	go func() { ended <- d.agent.Serve(agent) }()
 	go func() { ended <- status.Serve(control) }()
 	if d.config.Ready != nil {
 		d.config.Ready(AgentSocket(d.config.Dir))
@@ -201,10 +205,11 @@ func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stop fu
 
 // meetServer asks whom the token speaks for, and which keys there are to offer.
 func (d *Daemon) meetServer(ctx context.Context) error {
-	self, err := d.config.Client.Self(ctx)
-	var keys []sshagent.Key
+	// The keys first: a client may be waiting for them.
+	keys, err := d.source.Keys(ctx)
+	var self api.WorkspaceSelf
 	if err == nil {
-		keys, err = d.source.Keys(ctx)
+		self, err = d.config.Client.Self(ctx)
 	}
 	switch {
 	case isRefusal(err):
