@@ -155,6 +155,7 @@ func TestOwnKeys(t *testing.T) {
 			t.Run("refuse", func(t *testing.T) { testRefuseAdd(t, open(t)) })
 			t.Run("remove", func(t *testing.T) { testRemove(t, open(t)) })
 			t.Run("lock", func(t *testing.T) { testLock(t, open(t)) })
+			t.Run("lifetime", func(t *testing.T) { testLifetime(t, open(t)) })
 			t.Run("destinations", func(t *testing.T) { testDestinations(t, open) })
 			for _, agree = range []bool{true, false} {
 				t.Run(fmt.Sprintf("confirm=%v", agree), func(t *testing.T) { testConfirm(t, open(t), agree) })
@@ -281,6 +282,30 @@ func testLock(t *testing.T, path string) {
 		t.Errorf("after unlocking, a signature is answered with message %d", answer[0])
 	}
 	do(t, conn, "unlocking twice", unlock, false)
+}
+
+// testLifetime tests keys that are removed when their time is over. It waits for
+// what the agent does, not for a time.
+func testLifetime(t *testing.T, path string) {
+	conn := connect(t, path)
+	mortal, longer, free := newKey(t), newKey(t), newKey(t)
+	do(t, conn, "adding", addition{key: mortal, comment: "mortal", constraints: lifetime(1)}.request(t), true)
+	do(t, conn, "adding", addition{key: longer, comment: "longer", constraints: lifetime(1)}.request(t), true)
+	do(t, conn, "adding again", addition{key: longer, comment: "longer", constraints: lifetime(3600)}.request(t), true)
+	do(t, conn, "adding", addition{key: free, comment: "free"}.request(t), true)
+	for {
+		ids, ok := parseIdentities(exchange(t, conn, []byte{agentRequestIdentities}))
+		if !ok || len(ids) < 3 {
+			break
+		}
+	}
+	wantKeys(t, conn, "after the lifetime of one", "longer", "free")
+	if answer := exchange(t, conn, signFrame(public(t, mortal), "data", 0)); answer[0] != agentFailure {
+		t.Errorf("a key whose lifetime is over signs: message %d", answer[0])
+	}
+	do(t, conn, "removing what is gone", removal(public(t, mortal)), false)
+	do(t, conn, "adding it again", addition{key: mortal, comment: "mortal"}.request(t), true)
+	wantKeys(t, conn, "after adding it again", "longer", "free", "mortal")
 }
 
 // testConfirm tests a key whose use somebody has to allow, who does or does not.

@@ -3,13 +3,18 @@ package sshagent
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/ed25519"
 	"errors"
-	"io"
+	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/sshagent/signdata"
 )
 
 // A stream is a connection on which a client has sent all it will, and which
@@ -28,23 +33,32 @@ func (s *stream) SetDeadline(time.Time) error      { return nil }
 func (s *stream) SetReadDeadline(time.Time) error  { return nil }
 func (s *stream) SetWriteDeadline(time.Time) error { return nil }
 
+// fuzzKey is the same in every process: a corpus names the key of the Source.
+func fuzzKey() crypto.Signer {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+}
+
 // FuzzLink sends a server whatever there is. It must answer each whole request
-// with one message of a kind that fits, and not panic.
+// with one message that fits it, and hold no key when it has forgotten all.
 func FuzzLink(f *testing.F) {
-	key := testKeys()["ed25519"]
+	key, own := fuzzKey(), testKeys()["ecdsa"]
 	source := newSource(f, key)
+	adding := frame(addition{key: own, comment: "comment", constraints: lifetime(1)}.request(f))
+	signing := frame(signFrame(public(f, own), message("data"), 0))
 	for _, request := range [][]byte{
 		{agentRequestIdentities},
 		signFrame(public(f, key), message("data"), 0),
+		signFrame(public(f, key), login(public(f, key).Marshal(), ssh.KeyAlgoED25519, "id", "git", nil), 0),
+		signFrame(public(f, key), "neither", 0),
 		signFrame(public(f, testKeys()["rsa"]), message("data"), 2),
 		bindRequest(f, hostKey(f, key), "id", "id", 1),
 		bindRequest(f, hostKey(f, testKeys()["rsa"]), "id", "id", 0),
 		appendString([]byte{agentExtension}, "query"),
 		viaRequest(nil, viaID{1}),
 		{agentRemoveAll},
-		addition{key: testKeys()["ecdsa"], comment: "comment", constraints: lifetime(1)}.request(f),
+		adding[4:],
 		addition{key: testKeys()["rsa"], certificate: certify(f, testKeys()["rsa"], ssh.UserCert)}.request(f),
-		removal(public(f, testKeys()["ecdsa"])),
+		removal(public(f, own)),
 		lockRequest(agentLock, "p"),
 		lockRequest(agentUnlock, "p"),
 		smartcard(agentAddSmartcardKeyCon, lifetime(1)...),
@@ -54,48 +68,90 @@ func FuzzLink(f *testing.F) {
 		f.Add(frame(request))
 		f.Add(append(frame(request), frame(request)...))
 		f.Add(frame(request)[:len(request)])
+		f.Add(slices.Concat(adding, frame(request), signing, frame([]byte{agentRequestIdentities})))
 	}
 	f.Add([]byte{255, 255, 255, 255, 0})
 	away := func(context.Context) (net.Conn, error) { return nil, errors.New("away") }
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		for _, changes := range []bool{false, true} {
 			up := Upstream{Name: "away", Dial: away, Changes: changes}
-			fuzzLink(t, &Server{Source: source, Idle: time.Hour, Upstreams: []Upstream{up}}, sent)
+			fuzzLink(t, &Server{Source: source, Idle: time.Hour, Upstreams: []Upstream{up}}, public(t, key), sent)
 		}
 	})
 }
 
-func fuzzLink(t *testing.T, s *Server, sent []byte) {
+func fuzzLink(t *testing.T, s *Server, managed ssh.PublicKey, sent []byte) {
 	var log logBuffer
 	s.Log = log.logger()
-	defer s.Forget()
-	requests := 0
-	for in := newFrameReader(&stream{in: bytes.NewReader(sent)}); ; requests++ {
-		if _, err := in.next(); err != nil {
-			break
-		}
-	}
+	requests := framesOf(sent)
 	conn := &stream{in: bytes.NewReader(sent)}
 	s.serve(t.Context(), &link{conn: conn})
-	in := newFrameReader(&stream{in: bytes.NewReader(conn.answers.Bytes())})
-	for n := 0; ; n++ {
-		answer, err := in.next()
-		if err == io.EOF && n == requests {
-			break
-		}
-		if err != nil {
-			t.Fatalf("after %d answers to %d requests: %v", n, requests, err)
-		}
-		switch answer[0] {
-		case agentFailure, agentSuccess, agentIdentitiesAnswer, agentSignResponse, agentExtensionFailure, agentExtensionResponse:
-		default:
-			t.Errorf("answer %d is message %d", n, answer[0])
+	answers := framesOf(conn.answers.Bytes())
+	if len(answers) != len(requests) {
+		t.Fatalf("%d answers to %d requests", len(answers), len(requests))
+	}
+	for i, request := range requests {
+		if err := fits(request, answers[i], managed); err != nil {
+			t.Errorf("the answer to request %d, %x: %v", i, request, err)
 		}
 	}
 	if bytes.Contains([]byte(log.String()), []byte("panic")) {
 		t.Errorf("it panicked:\n%s", &log)
 	}
+	if err := s.Shutdown(t.Context()); err != nil || s.Held() != 0 {
+		t.Errorf("Shutdown = %v; %d private keys are held after it", err, s.Held())
+	}
 }
+
+// framesOf cuts what was sent into its frames, as far as they are whole.
+func framesOf(b []byte) (frames [][]byte) {
+	for {
+		one, rest, ok := cutString(b)
+		if !ok || len(one) == 0 || len(one) > maxFrame {
+			return frames
+		}
+		frames, b = append(frames, one), rest
+	}
+}
+
+// fits says why an answer is none to a request. A signature must be one of what
+// was to be signed, and by the key of the source only of what it may sign.
+func fits(request, answer []byte, managed ssh.PublicKey) error {
+	kind := answer[0]
+	switch message := request[0]; {
+	case kind == agentFailure && len(answer) == 1 && message != agentRequestIdentities:
+		return nil // a list may be empty, and is there
+	case message == agentRequestIdentities:
+		if _, ok := parseIdentities(answer); ok {
+			return nil
+		}
+	case message == agentSignRequest && kind == agentSignResponse:
+		r, ok := parseSignRequest(request[1:])
+		if !ok {
+			return errors.New("a malformed request was signed")
+		}
+		key, err := ssh.ParsePublicKey(r.blob)
+		if err != nil {
+			return err
+		}
+		if certificate, ok := key.(*ssh.Certificate); ok {
+			key = certificate.Key
+		}
+		if _, _, err := signdata.Parse(r.data); err != nil && bytes.Equal(r.blob, managed.Marshal()) {
+			return fmt.Errorf("signed by the source's key: %w", err)
+		}
+		return verify(answer, key, string(r.data))
+	case message == agentExtension && (kind == agentExtensionFailure || kind == agentSuccess) && len(answer) == 1,
+		message == agentExtension && kind == agentExtensionResponse:
+		return nil
+	case slices.Contains(onlyDone, message) && kind == agentSuccess && len(answer) == 1:
+		return nil
+	}
+	return fmt.Errorf("message %d of %d bytes", kind, len(answer))
+}
+
+// onlyDone are the requests whose answer says no more than that they were done.
+var onlyDone = []byte{agentAddIdentity, agentAddIDConstrained, agentRemoveIdentity, agentRemoveAll, agentLock, agentUnlock}
 
 // FuzzBind looks for a bind that is taken without its host key's signature.
 func FuzzBind(f *testing.F) {
@@ -115,20 +171,17 @@ func FuzzBind(f *testing.F) {
 			return
 		}
 		clear(body) // the bind must not share its memory
-		key, rest, _ := cutString(given)
-		id, rest, _ := cutString(rest)
-		signature, _, _ := cutString(rest)
-		var sig ssh.Signature
-		if err := ssh.Unmarshal(signature, &sig); err != nil {
-			t.Fatalf("a bind was taken whose signature is malformed: %v", err)
+		again := appendString(appendString(appendString(nil, b.blob), b.SessionID), ssh.Marshal(b.Signature))
+		if last := given[len(given)-1]; !bytes.Equal(append(again, last), given) || b.Forwarding != (last != 0) {
+			t.Errorf("the bind %x reads as %x, forwarding %v", given, again, b.Forwarding)
 		}
-		if !bytes.Equal(b.SessionID, id) || len(id) == 0 || len(id) > maxSessionID {
-			t.Errorf("the bind's session id is %q; it was given %q", b.SessionID, id)
+		if len(b.SessionID) == 0 || len(b.SessionID) > maxSessionID {
+			t.Errorf("a bind was taken whose session id has %d bytes", len(b.SessionID))
 		}
-		if err := b.HostKey.Verify(id, &sig); err != nil {
+		if err := b.HostKey.Verify(b.SessionID, b.Signature); err != nil {
 			t.Errorf("a bind was taken that its host key did not sign: %v", err)
 		}
-		if k, err := ssh.ParsePublicKey(key); err != nil || !bytes.Equal(k.Marshal(), b.HostKey.Marshal()) {
+		if k, err := ssh.ParsePublicKey(b.blob); err != nil || !bytes.Equal(k.Marshal(), b.HostKey.Marshal()) {
 			t.Errorf("the bind's host key is not the one that was given: %v", err)
 		}
 	})

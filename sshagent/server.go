@@ -155,6 +155,9 @@ func (s *Server) Forget() {
 // Held is how many private keys are in memory now.
 func (s *Server) Held() int { return s.keyring().held() + s.added().held() }
 
+// HeldAdded is how many of those clients have added.
+func (s *Server) HeldAdded() int { return s.added().held() }
+
 func (s *Server) keyring() *keyring { return s.ready().keys }
 func (s *Server) added() *addedKeys { return s.ready().added }
 func (s *Server) padlock() *padlock { return s.ready().padlock }

@@ -107,6 +107,27 @@ func (p *process) read(r *os.File) {
 	}
 }
 
+// await waits until what the program has printed matches.
+func (p *process) await(t testing.TB, what *regexp.Regexp) {
+	t.Helper()
+	p.mu.Lock()
+	there := what.MatchString(p.output.String())
+	if !there {
+		p.ready = what
+	}
+	p.mu.Unlock()
+	if there {
+		return
+	}
+	select {
+	case <-p.match:
+	case <-p.exited:
+		t.Fatalf("%s ended before it printed %s", strings.Join(p.cmd.Args, " "), what)
+	case <-time.After(patience):
+		t.Fatalf("%s printed nothing like %s", strings.Join(p.cmd.Args, " "), what)
+	}
+}
+
 // said is what the program has printed so far.
 func (p *process) said() string {
 	p.mu.Lock()

@@ -14,18 +14,21 @@ import (
 	"github.com/latchkey/latchkey/sshagent"
 )
 
-// KeepAdded keeps a private key that a client has added as those of the server
-// are kept: outside the Go heap, and expanded for each signature. See
-// [sshagent.Server.Keep].
-func KeepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
+// KeepAdded returns what keeps private keys that clients add as those of the server
+// are kept: outside the Go heap, and expanded to sign. See [sshagent.Server.Keep].
+func KeepAdded() func(ssh.PublicKey, []byte) (sshagent.Signer, error) {
+	return newEraser(harden.Collect).keepAdded
+}
+
+func (e *eraser) keepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
 	var kept *harden.Buffer
 	var err error
 	harden.Do(func() { kept, err = bufferOf(public, private) })
 	if err != nil {
-		harden.Collect()
+		e.collect()
 		return nil, err
 	}
-	return &signer{public: public, kept: kept, closed: harden.Collect}, nil
+	return newSigner(public, kept, e, e.collect), nil
 }
 
 // bufferOf must be called in harden.Do.

@@ -82,7 +82,7 @@ func NewDaemon(c Config) *Daemon {
 	d.hosts = NewKnownHosts(c.Client)
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
-		NoAdd: c.NoAdd, Keep: KeepAdded, Confirm: Askpass(c.Askpass, d.log),
+		NoAdd: c.NoAdd, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
 	}
 	d.upstreams = &upstreams{agent: d.agent, own: AgentSocket(c.Dir), log: d.log, timeout: meetTimeout}
 	// A workspace that the server has refused keeps nothing of what it had.
@@ -139,14 +139,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.config.Confine != nil {
 		d.config.Process = d.config.Confine()
 	}
+	// Who asks for keys need not wait for secrets, or for who is asked at first.
+	ended := make(chan error, 2)
+	go func() { ended <- d.agent.Serve(agent) }()
 	if err := d.begin(ctx); err != nil {
-		return err
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return errors.Join(err, d.agent.Shutdown(stopping), serveError(<-ended))
 	}
 	following := d.followSecrets(ctx)
 	defer following()
 	stopSSH := d.serveSSH(ctx, sshListener)
 	defer stopSSH()
-	return d.serve(ctx, agent, control, func() {
+	return d.serve(ctx, ended, control, func() {
 		following()
 		stopSSH()
 		d.upstreams.close()
@@ -169,16 +174,15 @@ func (d *Daemon) begin(ctx context.Context) error {
 	return nil
 }
 
-// serve serves both sockets until ctx ends or one of them fails.
-func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stop func()) (err error) {
+// serve serves both sockets until ctx ends or one of them fails. The agent's is
+// served already: ended says when it is not any more.
+func (d *Daemon) serve(ctx context.Context, ended chan error, control net.Listener, stop func()) (err error) {
 	status := &http.Server{
 		Handler:           d.control(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 	}
-	ended := make(chan error, 2)
-	go func() { ended <- d.agent.Serve(agent) }()
 	go func() { ended <- status.Serve(control) }()
 	if d.config.Ready != nil {
 		d.config.Ready(AgentSocket(d.config.Dir))
@@ -205,10 +209,11 @@ func (d *Daemon) serve(ctx context.Context, agent, control net.Listener, stop fu
 
 // meetServer asks whom the token speaks for, and which keys there are to offer.
 func (d *Daemon) meetServer(ctx context.Context) error {
-	self, err := d.config.Client.Self(ctx)
-	var keys []sshagent.Key
+	// The keys first: a client may be waiting for them.
+	keys, err := d.source.Keys(ctx)
+	var self api.WorkspaceSelf
 	if err == nil {
-		keys, err = d.source.Keys(ctx)
+		self, err = d.config.Client.Self(ctx)
 	}
 	switch {
 	case isRefusal(err):

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/internal/harden"
 	"github.com/latchkey/latchkey/sshagent"
 )
 
@@ -101,5 +105,33 @@ func (d *secretsDaemon) wantFiles(files map[string]string) {
 	}
 	if !reflect.DeepEqual(there, files) {
 		d.Errorf("the files are %q; want %q", there, files)
+	}
+}
+
+// Who asks for keys does not wait until the secrets are there.
+func TestDaemonOffersKeysBeforeSecrets(t *testing.T) {
+	server := newSecretsServer()
+	c, keys, _ := secretsConfig(t, server)
+	listening, ready := make(chan struct{}), make(chan struct{})
+	c.Confine = func() harden.Report { close(listening); return harden.Report{} }
+	c.Ready = func(string) { close(ready) }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	server.mu.Lock() // it does not answer
+	go func() { ended <- NewDaemon(c).Run(ctx) }()
+	<-listening
+	if got := offered(t, dial(t, AgentSocket(c.Dir))); len(got) != 1 || got[0] != ssh.FingerprintSHA256(keys.keys[0].public) {
+		t.Errorf("before the secrets are there the agent offers %v; want the key", got)
+	}
+	select {
+	case <-ready:
+		t.Error("it is ready without its secrets")
+	default:
+	}
+	server.mu.Unlock()
+	<-ready
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 
@@ -19,16 +20,29 @@ import (
 var errForgotten = errors.New("the private key was forgotten")
 
 // A signer holds one private key outside the Go heap, in the form of keep, and
-// expands it for each signature inside harden.Do. What Go's crypto packages make
-// of it lies on the heap for that moment and is erased when the collector finds
-// it. (Signing with the kept bytes themselves would crash: crypto/ed25519 keeps
-// a weak pointer to its key, which must be on the heap.)
+// expands it to sign, inside harden.Do. What Go's crypto packages make of it lies
+// on the heap, for as long as it signs and a moment more: see eraser. (Signing with
+// the kept bytes themselves would crash: crypto/ed25519 keeps a weak pointer to its
+// key, which must be on the heap.)
 type signer struct {
 	public ssh.PublicKey
-	closed func() // called once, when the key is wiped
+	closed func() // called once, when the key is wiped; erases what its use has left
+	eraser *eraser
 
-	mu   sync.RWMutex // held for reading while a signature is made
-	kept *harden.Buffer
+	mu       sync.RWMutex // held for reading while a signature is made
+	kept     *harden.Buffer
+	expanded atomic.Pointer[expandedKey] // nil: not now
+}
+
+// An expandedKey is a private key on the heap, made in harden.Do.
+type expandedKey struct{ crypto.Signer }
+
+// newSigner returns a signer that owns kept, which was made a moment ago: that,
+// too, has left something to erase.
+func newSigner(public ssh.PublicKey, kept *harden.Buffer, e *eraser, closed func()) *signer {
+	s := &signer{public: public, kept: kept, eraser: e, closed: closed}
+	e.note(s)
+	return s
 }
 
 var _ sshagent.Signer = (*signer)(nil)
@@ -66,14 +80,30 @@ func (s *signer) sign(digest []byte, hash crypto.Hash) (signature []byte, err er
 	if s.kept == nil {
 		return nil, errForgotten
 	}
+	s.eraser.note(s)
+	defer s.eraser.note(s)
 	harden.Do(func() {
-		var key crypto.Signer
-		if key, err = expand(s.public.Type(), s.kept.Bytes()); err == nil {
-			signature, err = key.Sign(rand.Reader, digest, hash)
+		key := s.expanded.Load()
+		if key == nil {
+			if key, err = s.expand(); err != nil {
+				return
+			}
 		}
+		signature, err = key.Sign(rand.Reader, digest, hash)
 	})
 	// A copy: what was allocated in Do is marked to be erased, which costs.
 	return bytes.Clone(signature), err
+}
+
+// expand must be called in harden.Do.
+func (s *signer) expand() (*expandedKey, error) {
+	key, err := expand(s.public.Type(), s.kept.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	e := &expandedKey{key}
+	s.expanded.Store(e)
+	return e, nil
 }
 
 // Close waits for the signatures under way, wipes the key and has what they left
@@ -87,6 +117,8 @@ func (s *signer) Close() error {
 		return nil
 	}
 	err := kept.Close()
+	s.expanded.Store(nil)
+	s.eraser.forget(s)
 	s.closed()
 	return err
 }

@@ -40,8 +40,9 @@ type Source struct {
 	refused   func(error) // if not nil, called when the server refuses the workspace
 	withdrawn func()      // if not nil, called when a key that may be held must not be any more
 
-	lists singleflight.Group
-	held  atomic.Int64
+	lists  singleflight.Group
+	held   atomic.Int64
+	eraser *eraser
 
 	proofs   proofs
 	refusals refusals
@@ -74,7 +75,7 @@ func newSource(server keyServer, log *slog.Logger) *Source {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{server: server, log: log}
+	return &Source{server: server, log: log, eraser: newEraser(harden.Collect)}
 }
 
 // Held is how many private keys are in memory: about to be fetched, and not yet
@@ -163,7 +164,7 @@ func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Sig
 	defer cancel()
 	s.held.Add(1)
 	forgotten := func() {
-		harden.Collect()
+		s.eraser.collect()
 		s.held.Add(-1)
 	}
 	kept, err := s.fetch(ctx, public)
@@ -173,10 +174,10 @@ func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Sig
 		return nil, fmt.Errorf("fetching the private key %s: %w", fingerprint, err)
 	}
 	s.log.Info("private key fetched", "key", fingerprint, "memory", kept.Memory())
-	return &signer{public: public, kept: kept, closed: func() {
+	return newSigner(public, kept, s.eraser, func() {
 		forgotten()
 		s.log.Info("private key forgotten", "key", fingerprint)
-	}}, nil
+	}), nil
 }
 
 // fetch returns a private key in the form of keep. The answer is read, and kept

@@ -167,7 +167,7 @@ func (s *sshService) fetchHostKey(ctx context.Context) (*signer, error) {
 		s.collect()
 		return nil, fmt.Errorf(doing, err)
 	}
-	return &signer{public: public, kept: kept, closed: s.collect}, nil
+	return newSigner(public, kept, newEraser(s.collect), s.collect), nil
 }
 
 // follow asks who may log in whenever that may have changed, until ctx ends.

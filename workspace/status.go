@@ -27,8 +27,10 @@ type State struct {
 	ServerError string     `json:"server_error,omitempty"`
 	User        string     `json:"user,omitempty"` // "" if the server could not be asked
 	Workspace   string     `json:"workspace,omitempty"`
-	Keys        []StateKey `json:"keys"` // on offer now
-	Held        int        `json:"held"` // private keys in memory now
+	Keys        []StateKey `json:"keys"`     // on offer now
+	Held        int        `json:"held"`     // private keys of the server in memory now
+	Added       int        `json:"added"`    // keys that clients added, in memory now
+	Readable    int        `json:"readable"` // of both, those that root could read: they signed a moment ago
 	IdleSeconds float64    `json:"idle_seconds"`
 
 	Agents []StateAgent `json:"agents"` // others whose keys it offers, in the order of the keys
@@ -114,6 +116,8 @@ func (d *Daemon) state(ctx context.Context) State {
 		Server:      d.config.Client.URL(),
 		Keys:        []StateKey{},
 		Held:        d.source.Held(),
+		Added:       d.agent.HeldAdded(),
+		Readable:    d.source.eraser.readable(),
 		IdleSeconds: d.config.Idle.Seconds(),
 		Agents:      d.upstreams.state(),
 		Refusals:    d.source.refusals.last(),

@@ -21,7 +21,8 @@ import (
 )
 
 // daemonGCPercent keeps the daemon small: it is there all day and works for
-// moments, so collecting more often costs nothing that anyone sees.
+// moments, so collecting more often costs nothing that anyone sees. Who waits for
+// it to start would see it.
 const daemonGCPercent = 20
 
 // A logForm is how the daemon writes its log.
@@ -92,7 +93,6 @@ func (p *program) agent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(daemonGCPercent)
 	log := p.logger(chosen[logForm](c, "log"))
 	slog.SetDefault(log) // for what packages of others log
 	if err := checkAgentFlags(c); err != nil {
@@ -128,6 +128,7 @@ func (p *program) agent(c *cli.Context) error {
 		SecretCache: time.Duration(seconds(c, "secret-cache")) * time.Second, Credentials: credentials,
 		Home: workspace.HomeDir(os.Getenv), StateDir: workspace.StateDir(os.Getenv),
 		Ready: func(socket string) {
+			debug.SetGCPercent(daemonGCPercent)
 			log.Info("ready", "socket", socket, "token", credentials.From)
 			notify("READY=1")
 		},

@@ -177,6 +177,9 @@ func (r statusReport) daemonRows() [][]string {
 		rows = append(rows, []string{"  agent", agentName(a) + ", since " + a.Since.Local().Format("2006-01-02 15:04")})
 	}
 	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
+	if d.Added > 0 {
+		held += fmt.Sprintf("; %d added", d.Added)
+	}
 	rows = append(rows, []string{"  held", held})
 	for _, r := range d.Refusals {
 		rows = append(rows, []string{"  not signed", fmt.Sprintf("%s, with %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})

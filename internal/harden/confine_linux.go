@@ -37,13 +37,14 @@ func confine(r *Report, c Confinement) (gaps []string) {
 			gap("ports are not restricted: that takes version %d of Landlock, in Linux 6.7, and this is version %d", landlockNetwork, version)
 		}
 	}
-	if err := eachThread(map[string]string{"NoNewPrivs": "1"}); err != nil {
+	each := eachThread()
+	if err := each("NoNewPrivs", "1"); err != nil {
 		gap("programs that it starts may gain privileges: %v", err)
 	} else {
 		r.NoNewPrivs = true
 	}
 	if r.SystemCalls {
-		if err := eachThread(map[string]string{"Seccomp": "2"}); err != nil {
+		if err := each("Seccomp", "2"); err != nil {
 			r.SystemCalls = false
 			gap("system calls that it never needs are not refused: %v", err)
 		}
@@ -76,25 +77,36 @@ func refuseSystemCalls(c Confinement) error {
 	return installFilter(systemCallFilter(c))
 }
 
-// eachThread reads back what the kernel says of every thread (proc(5)).
-func eachThread(want map[string]string) error {
-	files, err := filepath.Glob("/proc/self/task/*/status")
-	if err != nil || len(files) == 0 {
-		return errors.New("it can't be read back: there is no /proc/self/task")
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // the thread has ended
-		}
-		if err != nil {
-			return fmt.Errorf("it can't be read back: %w", err)
-		}
-		for name, value := range want {
+// eachThread reads what the kernel says of every thread (proc(5)), once, and returns
+// what checks that a field has a value for each.
+func eachThread() (check func(name, value string) error) {
+	texts, err := threadStatus()
+	return func(name, value string) error {
+		for thread, text := range texts {
 			if !bytes.Contains(text, []byte("\n"+name+":\t"+value+"\n")) {
-				return fmt.Errorf("the kernel took it and did not keep it: %s is not %s in %s", name, value, file)
+				return fmt.Errorf("the kernel took it and did not keep it: %s is not %s for thread %s", name, value, thread)
 			}
 		}
+		return err
 	}
-	return nil
+}
+
+func threadStatus() (texts map[string][]byte, err error) {
+	const dir = "/proc/self/task"
+	threads, err := os.ReadDir(dir)
+	if err != nil || len(threads) == 0 {
+		return nil, errors.New("it can't be read back: there is no " + dir)
+	}
+	texts = make(map[string][]byte)
+	for _, thread := range threads {
+		text, err := os.ReadFile(filepath.Join(dir, thread.Name(), "status"))
+		switch {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ESRCH): // it has ended
+		case err != nil:
+			return nil, fmt.Errorf("it can't be read back: %w", err)
+		default:
+			texts[thread.Name()] = text
+		}
+	}
+	return texts, nil
 }

@@ -31,7 +31,7 @@ func serve(o options, stdout io.Writer) error {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	s := &sshagent.Server{
-		Lifetime: o.lifetime, Log: log, Keep: workspace.KeepAdded, Confirm: workspace.Askpass(os.Getenv("SSH_ASKPASS"), log),
+		Lifetime: o.lifetime, Log: log, Keep: workspace.KeepAdded(), Confirm: workspace.Askpass(os.Getenv("SSH_ASKPASS"), log),
 	}
 	if program := os.Getenv("SSHAGENT_THROUGH"); program != "" {
 		theirs, end, err := startTheirs(program, o)
