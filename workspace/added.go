@@ -18,9 +18,9 @@ import (
 // are kept: outside the Go heap, and expanded for each signature. See
 // [sshagent.Server.Keep].
 func keepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
-	var kept *harden.Buffer
+	var kept *harden.Shielded
 	var err error
-	harden.Do(func() { kept, err = bufferOf(public, private) })
+	harden.Do(func() { kept, err = shieldAdded(public, private) })
 	if err != nil {
 		harden.Collect()
 		return nil, err
@@ -28,8 +28,8 @@ func keepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
 	return &signer{public: public, kept: kept, closed: harden.Collect}, nil
 }
 
-// bufferOf must be called in harden.Do.
-func bufferOf(public ssh.PublicKey, private []byte) (*harden.Buffer, error) {
+// shieldAdded must be called in harden.Do.
+func shieldAdded(public ssh.PublicKey, private []byte) (*harden.Shielded, error) {
 	key, err := sshagent.ParsePrivateKey(public, private)
 	if err != nil {
 		return nil, err
@@ -38,12 +38,7 @@ func bufferOf(public ssh.PublicKey, private []byte) (*harden.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := harden.NewBuffer(len(form))
-	if err != nil {
-		return nil, err
-	}
-	copy(b.Bytes(), form)
-	return b, nil
+	return harden.Shield(form)
 }
 
 // maxConfirmed bounds what is read of an askpass program's answer.

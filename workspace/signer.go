@@ -18,17 +18,17 @@ import (
 // errForgotten is what a signer says after Close.
 var errForgotten = errors.New("the private key was forgotten")
 
-// A signer holds one private key outside the Go heap, in the form of keep, and
-// expands it for each signature inside harden.Do. What Go's crypto packages make
-// of it lies on the heap for that moment and is erased when the collector finds
-// it. (Signing with the kept bytes themselves would crash: crypto/ed25519 keeps
-// a weak pointer to its key, which must be on the heap.)
+// A signer holds one private key shielded, in the form of keep, and expands it
+// for each signature inside harden.Do. What Go's crypto packages make of it lies
+// on the heap for that moment and is erased when the collector finds it. (Signing
+// with the kept bytes themselves would crash: crypto/ed25519 keeps a weak pointer
+// to its key, which must be on the heap.)
 type signer struct {
 	public ssh.PublicKey
 	closed func() // called once, when the key is wiped
 
 	mu   sync.RWMutex // held for reading while a signature is made
-	kept *harden.Buffer
+	kept *harden.Shielded
 }
 
 var _ sshagent.Signer = (*signer)(nil)
@@ -66,11 +66,12 @@ func (s *signer) sign(digest []byte, hash crypto.Hash) (signature []byte, err er
 	if s.kept == nil {
 		return nil, errForgotten
 	}
-	harden.Do(func() {
-		var key crypto.Signer
-		if key, err = expand(s.public.Type(), s.kept.Bytes()); err == nil {
+	err = s.kept.Use(func(kept []byte) error {
+		key, err := expand(s.public.Type(), kept)
+		if err == nil {
 			signature, err = key.Sign(rand.Reader, digest, hash)
 		}
+		return err
 	})
 	// A copy: what was allocated in Do is marked to be erased, which costs.
 	return bytes.Clone(signature), err
