@@ -26,7 +26,7 @@ func TestSSHSessionLimits(t *testing.T) {
 		var m []string
 		l.daemon, m = start(t, cmd, servingSSH)
 		l.Port = m[1]
-		l.configure(t, l.Known)
+		l.configure(t)
 		if got := l.SSH(t, "box", show); got != want {
 			t.Errorf("with the token from %s, a session has the limits %q; want %q, as the daemon was started with", what, got, want)
 		}

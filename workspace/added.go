@@ -21,9 +21,9 @@ func KeepAdded() func(ssh.PublicKey, []byte) (sshagent.Signer, error) {
 }
 
 func (e *eraser) keepAdded(public ssh.PublicKey, private []byte) (sshagent.Signer, error) {
-	var kept *harden.Buffer
+	var kept *harden.Shielded
 	var err error
-	harden.Do(func() { kept, err = bufferOf(public, private) })
+	harden.Do(func() { kept, err = shieldAdded(public, private) })
 	if err != nil {
 		e.collect()
 		return nil, err
@@ -31,8 +31,8 @@ func (e *eraser) keepAdded(public ssh.PublicKey, private []byte) (sshagent.Signe
 	return newSigner(public, kept, e, e.collect), nil
 }
 
-// bufferOf must be called in harden.Do.
-func bufferOf(public ssh.PublicKey, private []byte) (*harden.Buffer, error) {
+// shieldAdded must be called in harden.Do.
+func shieldAdded(public ssh.PublicKey, private []byte) (*harden.Shielded, error) {
 	key, err := sshagent.ParsePrivateKey(public, private)
 	if err != nil {
 		return nil, err
@@ -41,12 +41,7 @@ func bufferOf(public ssh.PublicKey, private []byte) (*harden.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := harden.NewBuffer(len(form))
-	if err != nil {
-		return nil, err
-	}
-	copy(b.Bytes(), form)
-	return b, nil
+	return harden.Shield(form)
 }
 
 // maxConfirmed bounds what is read of an askpass program's answer.

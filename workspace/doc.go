@@ -2,8 +2,8 @@
 // server and the hardened memory in between. The git helper uses the same parts
 // when no daemon runs.
 //
-// A private key comes from the server sealed, is kept as PKCS #8 in a
-// [harden.Buffer], and is parsed and used inside [harden.Do] for each signature.
+// A private key comes from the server sealed, is kept in a [harden.Shielded], and
+// is expanded and used inside [harden.Do] for each signature.
 package workspace
 
 // A Problem is an error that the user can do something about.

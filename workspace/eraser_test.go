@@ -95,11 +95,10 @@ func newTestSigner(t *testing.T, e *eraser) *signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := harden.NewBuffer(len(form))
+	kept, err := harden.Shield(form)
 	if err != nil {
 		t.Fatal(err)
 	}
-	copy(kept.Bytes(), form)
 	s := newSigner(key.public, kept, e, e.collect)
 	t.Cleanup(func() { s.Close() })
 	return s

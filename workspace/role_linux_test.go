@@ -12,8 +12,9 @@ import (
 // A role is what the test program does when a test runs it as a process of its
 // own, for others to look at.
 var roles = map[string]func(){
-	"taker":  takeTheToken,
-	"holder": holdAKey,
+	"taker":         takeTheToken,
+	"holder":        holdAKey,
+	"sealed holder": holdAKeySealed,
 }
 
 const (

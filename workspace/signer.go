@@ -19,18 +19,18 @@ import (
 // errForgotten is what a signer says after Close.
 var errForgotten = errors.New("the private key was forgotten")
 
-// A signer holds one private key outside the Go heap, in the form of keep, and
-// expands it to sign, inside harden.Do. What Go's crypto packages make of it lies
-// on the heap, for as long as it signs and a moment more: see eraser. (Signing with
-// the kept bytes themselves would crash: crypto/ed25519 keeps a weak pointer to its
-// key, which must be on the heap.)
+// A signer holds one private key shielded, in the form of keep, and expands it to
+// sign, inside harden.Do. What Go's crypto packages make of it lies on the heap, for
+// as long as it signs and a moment more: see eraser. (Signing with the kept bytes
+// themselves would crash: crypto/ed25519 keeps a weak pointer to its key, which
+// must be on the heap.)
 type signer struct {
 	public ssh.PublicKey
 	closed func() // called once, when the key is wiped; erases what its use has left
 	eraser *eraser
 
 	mu       sync.RWMutex // held for reading while a signature is made
-	kept     *harden.Buffer
+	kept     *harden.Shielded
 	expanded atomic.Pointer[expandedKey] // nil: not now
 }
 
@@ -39,7 +39,7 @@ type expandedKey struct{ crypto.Signer }
 
 // newSigner returns a signer that owns kept, which was made a moment ago: that,
 // too, has left something to erase.
-func newSigner(public ssh.PublicKey, kept *harden.Buffer, e *eraser, closed func()) *signer {
+func newSigner(public ssh.PublicKey, kept *harden.Shielded, e *eraser, closed func()) *signer {
 	s := &signer{public: public, kept: kept, eraser: e, closed: closed}
 	e.note(s)
 	return s
@@ -97,11 +97,14 @@ func (s *signer) sign(digest []byte, hash crypto.Hash) (signature []byte, err er
 
 // expand must be called in harden.Do.
 func (s *signer) expand() (*expandedKey, error) {
-	key, err := expand(s.public.Type(), s.kept.Bytes())
+	e := new(expandedKey)
+	err := s.kept.Use(func(kept []byte) (err error) {
+		e.Signer, err = expand(s.public.Type(), kept)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	e := &expandedKey{key}
 	s.expanded.Store(e)
 	return e, nil
 }

@@ -182,7 +182,7 @@ func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Sig
 
 // fetch returns a private key in the form of keep. The answer is read, and kept
 // for a while, by goroutines of net/http, outside of harden.Do; it is sealed.
-func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.Buffer, err error) {
+func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.Shielded, err error) {
 	return fetchPrivate(public, func(r api.FetchKeyRequest) ([]byte, error) {
 		sealed, err := s.server.FetchKey(ctx, r)
 		return sealed, s.noteUse(err)
@@ -191,7 +191,7 @@ func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.
 
 // fetchPrivate asks for the private key of public, and returns it in the form of
 // keep.
-func fetchPrivate(public ssh.PublicKey, ask func(api.FetchKeyRequest) (sealed []byte, err error)) (kept *harden.Buffer, err error) {
+func fetchPrivate(public ssh.PublicKey, ask func(api.FetchKeyRequest) (sealed []byte, err error)) (kept *harden.Shielded, err error) {
 	request := api.FetchKeyRequest{Fingerprint: ssh.FingerprintSHA256(public)}
 	var recipient *api.Recipient
 	harden.Do(func() {
@@ -214,7 +214,7 @@ func fetchPrivate(public ssh.PublicKey, ask func(api.FetchKeyRequest) (sealed []
 }
 
 // open must be called in harden.Do.
-func open(recipient *api.Recipient, public ssh.PublicKey, sealed []byte) (*harden.Buffer, error) {
+func open(recipient *api.Recipient, public ssh.PublicKey, sealed []byte) (*harden.Shielded, error) {
 	der, err := recipient.Open(ssh.FingerprintSHA256(public), sealed)
 	if err != nil {
 		return nil, err
@@ -223,12 +223,7 @@ func open(recipient *api.Recipient, public ssh.PublicKey, sealed []byte) (*harde
 	if err != nil {
 		return nil, err
 	}
-	b, err := harden.NewBuffer(len(key))
-	if err != nil {
-		return nil, err
-	}
-	copy(b.Bytes(), key)
-	return b, nil
+	return harden.Shield(key)
 }
 
 // noteUse is note for the use of one key. That it is not allowed, by the key's

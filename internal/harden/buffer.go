@@ -9,34 +9,31 @@ const (
 	unlocked    = "unlocked"     // may be swapped
 )
 
-// maxBuffer bounds a Buffer, for locked memory is scarce. A key of any kind is a
-// few KiB; all secrets of a user are 4 MiB at most, unless the server is set to
-// allow more. 8 MiB is what Linux lets a process lock by default (since 5.16).
+// maxBuffer bounds a Buffer, for locked memory is scarce. All secrets of a user
+// are 4 MiB at most, unless the server is set to allow more. 8 MiB is what Linux
+// lets a process lock by default (since 5.16).
 const maxBuffer = 8 << 20
 
-// A Buffer is memory outside the Go heap for one secret. It stays until Close;
-// no finalizer takes it back.
+// A Buffer is memory outside the Go heap for what is secret. It stays until
+// Close; no finalizer takes it back. What lies in it is not sealed: a private key
+// is kept by [Shield] instead.
 type Buffer struct {
 	pages  []byte // whole pages; nil when closed
 	size   int    // what was asked for
 	memory string
-	gap    string // why it is no better, and what it would take; "" for memfd_secret
+	gap    string // why it is no better, and what it would take; "" if it is locked
 	free   func(pages []byte) error
 }
 
-// NewBuffer returns a Buffer of a size in bytes, from 1 to 8 MiB, all zero. If
-// no locked memory is to be had it uses what there is: Process reports it.
-func NewBuffer(size int) (*Buffer, error) { return newBuffer(size, true) }
-
-// NewLockedBuffer is NewBuffer for what is kept all day. It does not use
-// memfd_secret(2), which keeps a machine from hibernating as long as it is mapped.
-func NewLockedBuffer(size int) (*Buffer, error) { return newBuffer(size, false) }
-
-func newBuffer(size int, secret bool) (*Buffer, error) {
+// NewLockedBuffer returns a Buffer of a size in bytes, from 1 to 8 MiB, all zero.
+// If no locked memory is to be had it uses what there is: Process reports it. It
+// does not use memfd_secret(2), which keeps a machine from hibernating as long as
+// it is mapped, and so can be kept all day.
+func NewLockedBuffer(size int) (*Buffer, error) {
 	if size < 1 || size > maxBuffer {
 		return nil, fmt.Errorf("memory for a secret of %d bytes: want 1 to %d", size, maxBuffer)
 	}
-	b, err := mapBuffer(size, secret)
+	b, err := mapLocked(size)
 	if err != nil {
 		return nil, fmt.Errorf("memory for a secret of %d bytes: %w", size, err)
 	}
@@ -44,8 +41,7 @@ func newBuffer(size int, secret bool) (*Buffer, error) {
 }
 
 // Bytes is the memory itself, or nil after Close. It must not be used after
-// Close, nor be handed to crypto/ed25519 as a private key (which crashes on
-// memory outside the heap).
+// Close.
 func (b *Buffer) Bytes() []byte {
 	if b.pages == nil {
 		return nil

@@ -14,7 +14,7 @@ type Report struct {
 	CoreSize uint64   `json:"core_size"` // RLIMIT_CORE in bytes
 	CoreMax  uint64   `json:"core_max"`  // what it could be raised to; not 0 is [HostProcess]'s
 	Erases   bool     `json:"erases"`    // does Do erase what f leaves behind?
-	Memory   string   `json:"memory"`    // where a Buffer lies: "memfd_secret", "mlock" or "unlocked"
+	Memory   string   `json:"memory"`    // what a key lies in, see [Shielded.Memory]
 	Gaps     []string `json:"gaps"`      // what could not be had, and what it would take, a sentence each
 
 	Confined    bool `json:"confined"`     // does all of the following hold, as far as it was asked for?
@@ -53,7 +53,7 @@ func process(host bool) Report {
 		r.Gaps = append(r.Gaps, eraseGap())
 	}
 	var gap string
-	if r.Memory, gap = tryBuffer(); gap != "" {
+	if r.Memory, gap = tryShield(); gap != "" {
 		r.Gaps = append(r.Gaps, gap)
 	}
 	return r
@@ -66,12 +66,16 @@ func eraseGap() string {
 	return "memory is not erased after use: built without GOEXPERIMENT=runtimesecret; `make` builds with it"
 }
 
-// tryBuffer makes a Buffer to see what one will be on this machine.
-func tryBuffer() (memory, gap string) {
-	b, err := NewBuffer(1)
+// tryShield shields something, and uses it, to see what a key will lie in on this
+// machine.
+func tryShield() (memory, gap string) {
+	s, err := Shield([]byte{1})
 	if err != nil {
 		return "none", "there is no memory for keys: " + err.Error()
 	}
-	defer b.Close()
-	return b.memory, b.gap
+	defer s.Close()
+	if err := s.Use(func([]byte) error { return nil }); err != nil {
+		return "none", "the memory for keys is of no use: " + err.Error()
+	}
+	return s.Memory(), s.gap
 }

@@ -138,8 +138,8 @@ func readAsOrdinaryUser(path string) error {
 func TestNoLockedMemory(t *testing.T) {
 	var r Report
 	play(t, "no locked memory", &r)
-	if r.Memory != unlocked {
-		t.Errorf("where no memory can be locked, Process() says %q; want %q", r.Memory, unlocked)
+	if want := unlocked + sealedAtRest; r.Memory != want {
+		t.Errorf("where no memory can be locked, Process() says %q; want %q", r.Memory, want)
 	}
 	if !slices.ContainsFunc(r.Gaps, func(g string) bool { return strings.Contains(g, "ulimit -l") }) {
 		t.Errorf("the gaps are %q; want one that says to raise the limit", r.Gaps)
@@ -148,10 +148,15 @@ func TestNoLockedMemory(t *testing.T) {
 
 func TestBufferIsLockedAndNotDumped(t *testing.T) {
 	for _, tt := range []struct {
-		name      string
-		newBuffer func(int) (*Buffer, error)
-	}{{"NewBuffer", NewBuffer}, {"NewLockedBuffer", NewLockedBuffer}} {
-		b, err := tt.newBuffer(32)
+		name    string
+		buffer  func() (*Buffer, error)
+		mlocked bool // whatever the kernel has
+	}{
+		{"NewLockedBuffer", func() (*Buffer, error) { return NewLockedBuffer(32) }, true},
+		{"Shield", func() (*Buffer, error) { return bufferOf(Shield(make([]byte, 32))) }, false},
+		{"shieldSealed", func() (*Buffer, error) { return bufferOf(shieldSealed(make([]byte, 32))) }, true},
+	} {
+		b, err := tt.buffer()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,10 +170,17 @@ func TestBufferIsLockedAndNotDumped(t *testing.T) {
 		if secret := strings.Contains(name, "secretmem"); secret != (b.Memory() == memfdSecret) {
 			t.Errorf("%s in %s lies in the mapping %q", tt.name, b.Memory(), name)
 		}
-		if tt.name == "NewLockedBuffer" && b.Memory() != mlocked {
-			t.Errorf("NewLockedBuffer lies in %s; want %s", b.Memory(), mlocked)
+		if tt.mlocked && b.Memory() != mlocked {
+			t.Errorf("%s lies in %s; want %s", tt.name, b.Memory(), mlocked)
 		}
 	}
+}
+
+func bufferOf(s *Shielded, err error) (*Buffer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s.in, nil
 }
 
 // mapping finds an address in /proc/self/smaps.

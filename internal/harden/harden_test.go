@@ -62,23 +62,23 @@ func TestDo(t *testing.T) {
 func TestBufferSizes(t *testing.T) {
 	page := os.Getpagesize()
 	for _, size := range []int{-1 << 63, -1, 0, maxBuffer + 1, 1<<63 - 1} {
-		if b, err := NewBuffer(size); err == nil {
+		if b, err := NewLockedBuffer(size); err == nil {
 			b.Close()
-			t.Errorf("NewBuffer(%d) succeeded; want an error", size)
+			t.Errorf("NewLockedBuffer(%d) succeeded; want an error", size)
 		}
 	}
 	for _, size := range []int{1, 32, page - 1, page, page + 1, maxBuffer} {
-		b, err := NewBuffer(size)
+		b, err := NewLockedBuffer(size)
 		if err != nil {
-			t.Errorf("NewBuffer(%d): %v", size, err)
+			t.Errorf("NewLockedBuffer(%d): %v", size, err)
 			continue
 		}
 		mem := b.Bytes()
 		if len(mem) != size || cap(mem) != size {
-			t.Errorf("NewBuffer(%d) has %d bytes, and room for %d; want %[1]d", size, len(mem), cap(mem))
+			t.Errorf("NewLockedBuffer(%d) has %d bytes, and room for %d; want %[1]d", size, len(mem), cap(mem))
 		}
 		if strings.Trim(string(mem), "\x00") != "" {
-			t.Errorf("NewBuffer(%d) is not all zero", size)
+			t.Errorf("NewLockedBuffer(%d) is not all zero", size)
 		}
 		mem[0], mem[size-1] = 1, 2
 		for range 2 {
@@ -93,7 +93,7 @@ func TestBufferSizes(t *testing.T) {
 }
 
 func TestCloseWipes(t *testing.T) {
-	b, err := NewBuffer(32)
+	b, err := NewLockedBuffer(32)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,8 @@ var roles = map[string]func() any{
 		Collect()
 		return "dropped"
 	},
+	"sealed at rest": sealAndRest,
+	"plain at rest":  plainAtRest,
 }
 
 const roleVariable = "HARDEN_TEST_ROLE"
