@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 var errLoop = errors.New("the client comes from there")
@@ -58,7 +59,7 @@ func (s *Server) upstreamLinks() (links []*upstreamLink) {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	for _, a := range s.state.attached {
-		links = append(links, &upstreamLink{Upstream: a.Upstream, session: a.session, via: via, rests: true})
+		links = append(links, &upstreamLink{Upstream: a.Upstream, session: a.session, agent: a.agent, via: via, rests: true})
 	}
 	return links
 }
@@ -79,7 +80,8 @@ func (s *session) leaveLoops() {
 
 // An attached agent knows the links to it.
 type attached struct {
-	dial func(context.Context) (net.Conn, error)
+	dial   func(context.Context) (net.Conn, error)
+	silent atomic.Bool // it did not answer when it was asked for its keys last
 
 	mu    sync.Mutex
 	links map[net.Conn]bool // nil: detached

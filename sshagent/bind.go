@@ -82,7 +82,7 @@ func (s *session) keepBind(request []byte) {
 // passBind tells an upstream agent of a bind. If it cannot be told, its link is
 // not used any more; that it refuses (many know no binds) is its own affair.
 func (s *session) passBind(ctx context.Context, u *upstreamLink, request []byte) {
-	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoAnswer)
+	ctx, cancel := u.withTimeout(ctx)
 	defer cancel()
 	answer, err := u.exchange(ctx, request)
 	if err != nil {

@@ -13,12 +13,16 @@ import (
 // serving; an agent that asks its user to unlock it should have the time.
 const listTimeout = 15 * time.Second
 
-var errNoAnswer = fmt.Errorf("no answer for %v", listTimeout)
+// silentTimeout is what an attached agent gets, instead, that did not answer when
+// asked last. The network of an "ssh -A" may be gone for as long as its sshd does
+// not notice, which is for ever as sshd comes: every ssh should not wait for it.
+const silentTimeout = time.Second
 
 // An upstreamLink is one client's link to one upstream agent.
 type upstreamLink struct {
 	Upstream
-	session []byte // see Attach; nil: none
+	session []byte    // see Attach; nil: none
+	agent   *attached // nil: it is not an attached one
 
 	// What a link begins with when it is dialled: see extVia, nil for none, and
 	// the binds that have come until then.
@@ -69,7 +73,7 @@ func (u *upstreamLink) tryExchange(ctx context.Context, frame []byte) ([]byte, e
 // begin tells the agent where a new link comes from. That it refuses (many know
 // neither extension) is its own affair.
 func (u *upstreamLink) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoAnswer)
+	ctx, cancel := u.withTimeout(ctx)
 	defer cancel()
 	for _, request := range append([][]byte{u.via}, u.binds...) {
 		if request == nil {
@@ -99,11 +103,25 @@ func (u *upstreamLink) exchangeOpen(ctx context.Context, frame []byte) ([]byte, 
 	return u.in.next()
 }
 
+var errNoAnswer = errors.New("no answer")
+
+// withTimeout bounds a wait for what an agent answers by itself, without a user.
+func (u *upstreamLink) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := listTimeout
+	if u.agent != nil && u.agent.silent.Load() {
+		timeout = silentTimeout
+	}
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w for %v", errNoAnswer, timeout))
+}
+
 // identities asks for the list.
 func (u *upstreamLink) identities(ctx context.Context) ([]identity, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoAnswer)
+	ctx, cancel := u.withTimeout(ctx)
 	defer cancel()
 	answer, err := u.exchange(ctx, []byte{agentRequestIdentities})
+	if u.agent != nil && (err == nil || errors.Is(err, errNoAnswer)) {
+		u.agent.silent.Store(err != nil)
+	}
 	if err != nil {
 		return nil, err
 	}
