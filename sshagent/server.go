@@ -158,6 +158,9 @@ func (s *Server) Held() int { return s.keyring().held() + s.added().held() }
 // HeldAdded is how many of those clients have added.
 func (s *Server) HeldAdded() int { return s.added().held() }
 
+// Locked reports whether a client has locked it.
+func (s *Server) Locked() bool { return s.padlock().closed.Load() }
+
 func (s *Server) keyring() *keyring { return s.ready().keys }
 func (s *Server) added() *addedKeys { return s.ready().added }
 func (s *Server) padlock() *padlock { return s.ready().padlock }

@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -61,6 +62,21 @@ func TestAgentTakesOwnKeys(t *testing.T) {
 	want("unlocked", managed, own)
 	s.Run(t, "ssh-add", "-q", "-D")
 	want("all removed", managed)
+}
+
+// A key that was added without a lifetime has the daemon's.
+func TestAgentAddsForAWhile(t *testing.T) {
+	s := newStage(t)
+	daemon := s.StartDaemon(t, "--add-lifetime", "2s")
+	file, own := s.ownKey(t, "own")
+	out := s.Run(t, "ssh-add", file)
+	if strings.Contains(out, "Lifetime") {
+		t.Fatalf("ssh-add asked for a lifetime itself:\n%s", out)
+	}
+	await(t, "the key is removed", func() bool { return strings.Contains(daemon.said(), "its lifetime is over") })
+	if slices.Contains(s.list(t), own) {
+		t.Error("a key whose lifetime is over is listed")
+	}
 }
 
 // script writes a program of the workspace's user.

@@ -38,6 +38,8 @@ type Config struct {
 	// be there: also what the daemon's own agent refuses, as FIDO keys and smartcards.
 	AddUpstream bool
 
+	AddLifetime time.Duration // of a key that a client adds without one; 0: until it is removed
+
 	// Confine, if not nil, gives up what the daemon does not need once its sockets
 	// are open, and returns what then holds, for the status in Process's place.
 	Confine func() harden.Report
@@ -82,7 +84,7 @@ func NewDaemon(c Config) *Daemon {
 	d.hosts = NewKnownHosts(c.Client)
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
-		NoAdd: c.NoAdd, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
+		NoAdd: c.NoAdd, Lifetime: c.AddLifetime, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
 	}
 	d.upstreams = &upstreams{agent: d.agent, own: AgentSocket(c.Dir), log: d.log, timeout: meetTimeout}
 	// A workspace that the server has refused keeps nothing of what it had.

@@ -30,6 +30,7 @@ type State struct {
 	Keys        []StateKey `json:"keys"`     // on offer now
 	Held        int        `json:"held"`     // private keys of the server in memory now
 	Added       int        `json:"added"`    // keys that clients added, in memory now
+	Locked      bool       `json:"locked"`   // by ssh-add -x: no keys are offered
 	Readable    int        `json:"readable"` // of both, those that root could read: they signed a moment ago
 	IdleSeconds float64    `json:"idle_seconds"`
 
@@ -117,6 +118,7 @@ func (d *Daemon) state(ctx context.Context) State {
 		Keys:        []StateKey{},
 		Held:        d.source.Held(),
 		Added:       d.agent.HeldAdded(),
+		Locked:      d.agent.Locked(),
 		Readable:    d.source.eraser.readable(),
 		IdleSeconds: d.config.Idle.Seconds(),
 		Agents:      d.upstreams.state(),

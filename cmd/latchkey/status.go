@@ -176,6 +176,9 @@ func (r statusReport) daemonRows() [][]string {
 	for _, a := range d.Agents {
 		rows = append(rows, []string{"  agent", agentName(a) + ", since " + a.Since.Local().Format("2006-01-02 15:04")})
 	}
+	if d.Locked {
+		rows = append(rows, []string{"  locked", `no key is offered: "ssh-add -X" unlocks the agent`})
+	}
 	held := fmt.Sprintf("%s, forgotten after %gs", plural(d.Held, "private key"), d.IdleSeconds)
 	if d.Added > 0 {
 		held += fmt.Sprintf("; %d added", d.Added)

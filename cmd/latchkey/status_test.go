@@ -206,4 +206,13 @@ func TestStatusShowsRefusals(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got.stdout)
 		}
 	}
+	if strings.Contains(got.stdout, "\n  locked ") {
+		t.Errorf("the agent is said to be locked:\n%s", got.stdout)
+	}
+	if err := client.Lock([]byte("password")); err != nil {
+		t.Fatal(err)
+	}
+	if got := latchkey(t, "status").ok(t); !strings.Contains(got.stdout, "\n  locked      no key is offered") {
+		t.Errorf("a locked agent is not said to be:\n%s", got.stdout)
+	}
 }
