@@ -152,7 +152,7 @@ func TestTerminalLeft(t *testing.T) {
 	s := start(t, nil)
 	session := s.session()
 	file := s.Account.Home + "/go-on"
-	_, out := onTerminal(t, session, nil, "trap '' HUP; (until [ -e "+file+" ]; do sleep 0.01; done) & seq 20000")
+	_, out := onTerminal(t, session, nil, "trap '' HUP; (while [ ! -e "+file+" ] && [ -d "+s.Account.Home+" ]; do sleep 0.01; done) & seq 20000")
 	all, err := io.ReadAll(out)
 	if !strings.HasSuffix(string(all), "\r\n19999\r\n20000\r\n") || err != nil {
 		t.Errorf("the last of what it wrote is lost: %v", err)
