@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/keyserver/knownhost"
+)
+
+// The hosts of a policy, as --host names them.
+
+// hostsGiven reads what --host says.
+func (p *program) hostsGiven(ctx context.Context, s *session, list []string) ([]api.KeyHost, error) {
+	hosts := []api.KeyHost{}
+	for _, word := range list {
+		if knownhost.IsName(word) {
+			known, err := p.knownHost(ctx, s, word)
+			if err != nil {
+				return nil, err
+			}
+			for _, h := range known {
+				// Two names of one host have its key once.
+				if !slices.ContainsFunc(hosts, func(o api.KeyHost) bool { return o.Fingerprint == h.Fingerprint }) {
+					hosts = append(hosts, h)
+				}
+			}
+			continue
+		}
+		for line := range strings.Lines(word) { // ssh-keyscan prints one for each kind of key
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			h, ok := hostGiven(line)
+			if !ok {
+				return nil, withHint(usagef("flag --host: %q is no host with its key", printable(line)),
+					`"ssh-keyscan HOST | ssh-keygen -lf -" shows fingerprints, for --host NAME=SHA256:…`)
+			}
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts, nil
+}
+
+// hostGiven reads NAME=FINGERPRINT, or the line of a host in a known_hosts file.
+func hostGiven(line string) (api.KeyHost, bool) {
+	if name, fingerprint, ok := strings.Cut(line, "=SHA256:"); ok {
+		sum, err := base64.RawStdEncoding.DecodeString(fingerprint)
+		return api.KeyHost{Name: name, Fingerprint: "SHA256:" + fingerprint}, name != "" && err == nil && len(sum) == 32
+	}
+	marker, names, key, _, _, err := ssh.ParseKnownHosts([]byte(line))
+	if err != nil || marker != "" {
+		return api.KeyHost{}, false
+	}
+	return api.KeyHost{Name: names[0], Fingerprint: ssh.FingerprintSHA256(key)}, true
+}
+
+// knownHost is a host with each of the keys that the server's known hosts have for
+// it, and says which these are: the policy keeps them, whatever is known later.
+func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api.KeyHost, error) {
+	list, err := s.KnownHosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lines := make([]knownhost.Line, len(list))
+	var names []string
+	for i, h := range list {
+		lines[i] = knownhost.Line{Marker: h.Marker, Hosts: h.Hosts, Type: h.KeyType, Key: h.Key}
+		names = append(names, strings.Split(h.Hosts, ",")...)
+	}
+	keys, authorities := knownhost.Keys(lines, name)
+	hint := fmt.Sprintf(`"latchkey known-host list" shows what it knows; or say which key it is: --host %s=SHA256:…`, name)
+	switch near := nearest(name, names); {
+	case len(keys) > 0:
+	case len(authorities) > 0:
+		return nil, withHint(fmt.Errorf("flag --host: the server knows %s by a certificate authority, and no key of its own", name), hint)
+	case near != "" && near != name && knownhost.IsName(near):
+		return nil, withHint(fmt.Errorf("flag --host: the server knows no key of %s", name), fmt.Sprintf("there is %s; %s", near, hint))
+	default:
+		return nil, withHint(fmt.Errorf("flag --host: the server knows no key of %s", name), hint)
+	}
+	var hosts []api.KeyHost
+	for _, l := range keys {
+		p.note("%s has the key %s (%s), as the server knows it", name, l.Fingerprint(), l.Type)
+		hosts = append(hosts, api.KeyHost{Name: name, Fingerprint: l.Fingerprint()})
+	}
+	return hosts, nil
+}
