@@ -23,7 +23,8 @@ func (p *program) keySetCommand() *cli.Command {
 holds each signature against what is set here; else a workspace's daemon does, which has
 the key. What is not given stays as it is. Hosts and namespaces replace all that there
 are: --host "" lets the key log in everywhere, --namespace "" sign for git only. A host's
-name alone stands for the keys that the server's known hosts have for it now.
+name alone stands for the keys that the server's known hosts have for it now, those that
+sign its certificates included.
 
   latchkey key set --mode sign
   latchkey key set work --host git.example --refuse-forwarded --usable 8h
@@ -84,7 +85,11 @@ func policyWords(mode api.KeyMode, policy api.KeyPolicy) []string {
 	if len(policy.Hosts) > 0 {
 		var names []string
 		for _, h := range policy.Hosts {
-			names = append(names, h.Name+" "+h.Fingerprint)
+			by := " "
+			if h.Authority {
+				by = " certified by "
+			}
+			names = append(names, h.Name+by+h.Fingerprint)
 		}
 		hosts = "it logs in to " + strings.Join(names, ", ")
 	}
