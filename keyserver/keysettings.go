@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/keyserver/knownhost"
 )
 
 const (
@@ -87,9 +88,17 @@ func settingsDetail(set KeySettings) string {
 	}
 	var hosts []string
 	for _, h := range set.Hosts {
-		hosts = append(hosts, h.Name+" "+h.Fingerprint)
+		hosts = append(hosts, strings.TrimSpace(marker(h)+" "+h.Name+" "+h.Fingerprint))
 	}
 	return bounded(text+", hosts", hosts)
+}
+
+// marker is the marker that known_hosts has for a host of a policy.
+func marker(h api.KeyHost) string {
+	if h.Authority {
+		return knownhost.CertAuthority
+	}
+	return ""
 }
 
 // mayFetch says why a workspace may not have a private key.
@@ -125,11 +134,15 @@ func (p *problems) hosts(field string, list []api.KeyHost) {
 			p.add(at+".name", "must have 1 to %d bytes", maxName)
 		case strings.ContainsFunc(h.Name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == ',' }):
 			p.add(at+".name", "must be one word, such as git.example.com")
+		case h.Authority && !knownhost.IsPattern(h.Name):
+			p.add(at+".name", "of an authority's hosts must be a name or a pattern in small letters, such as *.example.com, without a port")
 		}
 		if !isFingerprint(h.Fingerprint) {
 			p.add(at+".fingerprint", `must be that of the host's public key, such as "SHA256:…" of ssh-keygen -l`)
 		}
-		if slices.ContainsFunc(list[:i], func(o api.KeyHost) bool { return o.Fingerprint == h.Fingerprint }) {
+		if slices.ContainsFunc(list[:i], func(o api.KeyHost) bool {
+			return o.Fingerprint == h.Fingerprint && o.Authority == h.Authority && (!h.Authority || o.Name == h.Name)
+		}) {
 			p.add(at+".fingerprint", "is there twice")
 		}
 	}

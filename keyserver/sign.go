@@ -40,9 +40,9 @@ func (s *Server) sign(ctx context.Context, c *call, in api.SignRequest) (api.Sig
 		return api.Signature{}, err
 	}
 	c.about(k)
-	use, facts, err := parseSigned(k, in)
+	use, facts, err := parseSigned(k, in, c.at)
 	if err == nil {
-		err = s.nameHost(ctx, k, &facts)
+		err = s.nameHost(ctx, k, use, &facts)
 	}
 	if err == nil {
 		c.doing = inWords(facts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent/signdata"
@@ -12,7 +13,7 @@ import (
 // parseSigned says what a signature would be good for, for the policy and for
 // the audit log. Its error is an ErrForbidden for all that is neither a login with
 // the key nor an SSH signature.
-func parseSigned(k Key, in api.SignRequest) (use api.KeyUse, facts api.SignatureFacts, err error) {
+func parseSigned(k Key, in api.SignRequest, at time.Time) (use api.KeyUse, facts api.SignatureFacts, err error) {
 	refuse := func(format string, args ...any) (api.KeyUse, api.SignatureFacts, error) {
 		return api.KeyUse{}, api.SignatureFacts{}, refusal(api.ErrForbidden, "it signs logins (RFC 4252) and SSH signatures (PROTOCOL.sshsig)", format, args...)
 	}
@@ -40,18 +41,24 @@ func parseSigned(k Key, in api.SignRequest) (use api.KeyUse, facts api.Signature
 		}
 		use.Host = named
 	}
+	switch {
+	case auth.HostKey != nil:
+		use.Certificate = (*api.HostCertificate)(signdata.HostCertificate(auth.HostKey, at))
+	case in.Host != nil:
+		use.Certificate = (*api.HostCertificate)(signdata.HostCertificate(in.Host.Key, at))
+	}
 	return use, api.SignatureFacts{
 		Kind: api.LoginSignature, Key: k.Fingerprint, User: shown(auth.User), Host: use.Host, Bound: auth.HostKey != nil,
 	}, nil
 }
 
-// nameHost says what the host of a login is called: by the key's policy, else by
-// the known hosts. It says so for people; nothing is permitted by it.
-func (s *Server) nameHost(ctx context.Context, k Key, facts *api.SignatureFacts) error {
+// nameHost says what the host of a login is called: by the key's policy, or an
+// authority that it names, else by the known hosts. It says so for people; nothing is permitted by it.
+func (s *Server) nameHost(ctx context.Context, k Key, use api.KeyUse, facts *api.SignatureFacts) error {
 	if facts.Host == "" {
 		return nil
 	}
-	if facts.HostName = k.Settings.policy().HostName(facts.Host); facts.HostName != "" {
+	if facts.HostName = shown(k.Settings.policy().HostName(use)); facts.HostName != "" {
 		return nil
 	}
 	name, err := s.known.name(ctx, s.store, facts.Host)

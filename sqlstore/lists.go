@@ -100,14 +100,15 @@ func scanItems(list *[]api.DeliveryItem) unpacked[api.DeliveryItem, itemRow] {
 type hostRow struct {
 	Name        []byte `json:"name"`
 	Fingerprint []byte `json:"fingerprint"`
+	Authority   int64  `json:"authority,omitempty"` // 0 or 1
 }
 
 func hosts(list []api.KeyHost) []byte {
-	return packed(list, func(h api.KeyHost) hostRow { return hostRow{blob(h.Name), blob(h.Fingerprint)} })
+	return packed(list, func(h api.KeyHost) hostRow { return hostRow{blob(h.Name), blob(h.Fingerprint), flag(h.Authority)} })
 }
 
 func scanHosts(list *[]api.KeyHost) unpacked[api.KeyHost, hostRow] {
 	return unpacked[api.KeyHost, hostRow]{list, func(r hostRow) api.KeyHost {
-		return api.KeyHost{Name: string(r.Name), Fingerprint: string(r.Fingerprint)}
+		return api.KeyHost{Name: string(r.Name), Fingerprint: string(r.Fingerprint), Authority: r.Authority != 0}
 	}}
 }

@@ -46,10 +46,10 @@ func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
 	case r.UserAuth == nil:
 		return errors.New("neither a login nor an SSH signature")
 	case r.UserAuth.HostKey != nil: // only the host that has this key takes it
-		use.Host = signdata.HostFingerprint(r.UserAuth.HostKey)
+		use.Host, use.Certificate = hostOf(r.UserAuth.HostKey, at)
 	default:
 		if b := loginBind(r); b != nil {
-			use.Host = signdata.HostFingerprint(b.HostKey.Marshal())
+			use.Host, use.Certificate = hostOf(b.HostKey.Marshal(), at)
 		}
 	}
 	return p.Permits(use, at)
@@ -71,11 +71,17 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 }
 
 func shows(p api.KeyPolicy, c sshagent.Session, at time.Time) error {
-	host := ""
+	use := api.KeyUse{Forwarded: c.Forwarded || c.BindFailed}
 	if n := len(c.Binds); n > 0 && !c.Binds[n-1].Forwarding { // else it may go on from there
-		host = signdata.HostFingerprint(c.Binds[n-1].HostKey.Marshal())
+		use.Host, use.Certificate = hostOf(c.Binds[n-1].HostKey.Marshal(), at)
 	}
-	return p.Shows(host, c.Forwarded || c.BindFailed, at)
+	return p.Shows(use, at)
+}
+
+// hostOf is what a policy goes by: the fingerprint of a host's key, and what an
+// authority says of it.
+func hostOf(key []byte, at time.Time) (fingerprint string, cert *api.HostCertificate) {
+	return signdata.HostFingerprint(key), (*api.HostCertificate)(signdata.HostCertificate(key, at))
 }
 
 // loginBind is the bind of the session that a login is in, nil if there is none. On a

@@ -112,6 +112,51 @@ func TestPermit(t *testing.T) {
 	}
 }
 
+// A policy that names an authority is for hosts with its certificates, both for
+// what is signed and for what is listed.
+func TestPermitAuthority(t *testing.T) {
+	git, ca, now := newEd25519(t), newEd25519(t), time.Now()
+	certified := func(name string, until time.Time, by testKey) testKey {
+		t.Helper()
+		signer, err := ssh.NewSignerFromSigner(by.private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := &ssh.Certificate{Key: git.public, CertType: ssh.HostCert, ValidPrincipals: []string{name}, ValidBefore: uint64(until.Unix())}
+		if err := cert.SignCert(rand.Reader, signer); err != nil {
+			t.Fatal(err)
+		}
+		return testKey{private: git.private, public: cert}
+	}
+	policy := api.KeyPolicy{Hosts: []api.KeyHost{{Name: "*.test", Fingerprint: ssh.FingerprintSHA256(ca.public), Authority: true}}}
+	later := now.Add(time.Hour)
+	for name, tt := range map[string]struct {
+		host testKey
+		want bool
+	}{
+		"certified":                        {certified("git.test", later, ca), true},
+		"certified for another name":       {certified("git.example", later, ca), false},
+		"certified by another":             {certified("git.test", later, newEd25519(t)), false},
+		"whose certificate's time is over": {certified("git.test", now.Add(-time.Hour), ca), false},
+		"without its certificate":          {git, false},
+		"that has the authority's own key": {ca, false},
+	} {
+		bind := bindOf(t, tt.host, "session", false)
+		plain := &signdata.UserAuth{SessionID: []byte("session"), Method: signdata.PublicKey}
+		bound := &signdata.UserAuth{SessionID: []byte("session"), Method: signdata.HostBound, HostKey: tt.host.public.Marshal()}
+		client := sshagent.Session{Binds: []sshagent.SessionBind{bind}}
+		for what, err := range map[string]error{
+			"a login bound to it":    permit(policy, sshagent.Request{UserAuth: bound}, now),
+			"a login in its session": permit(policy, sshagent.Request{UserAuth: plain, Session: client}, now),
+			"listing the key to it":  shows(policy, client, now),
+		} {
+			if (err == nil) != tt.want {
+				t.Errorf("a host %s, %s: %v; want permitted: %t", name, what, err, tt.want)
+			}
+		}
+	}
+}
+
 // A key is listed to those who may use it where they lead.
 func TestShows(t *testing.T) {
 	git, other := newEd25519(t), newEd25519(t)

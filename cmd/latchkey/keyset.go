@@ -23,7 +23,8 @@ func (p *program) keySetCommand() *cli.Command {
 holds each signature against what is set here; else a workspace's daemon does, which has
 the key. What is not given stays as it is. Hosts and namespaces replace all that there
 are: --host "" lets the key log in everywhere, --namespace "" sign for git only. A host's
-name alone stands for the keys that the server's known hosts have for it now.
+name alone stands for the keys that the server's known hosts have for it now, those that
+sign its certificates included.
 
   latchkey key set --mode sign
   latchkey key set work --host git.example --refuse-forwarded --usable 8h
@@ -31,7 +32,7 @@ name alone stands for the keys that the server's known hosts have for it now.
   latchkey key set work --host "$(ssh-keyscan -t ed25519 git.example)"`,
 		Flags: []cli.Flag{
 			&cli.GenericFlag{Name: "mode", Value: newKeyMode(), Usage: "`MODE` is fetch or sign"},
-			&cli.GenericFlag{Name: "host", Value: new(words), Usage: "it logs in to `HOST` only: a NAME that the server knows, NAME=FINGERPRINT, or a line of known_hosts; may be repeated"},
+			&cli.GenericFlag{Name: "host", Value: new(words), Usage: "it logs in to `HOST` only: NAME, NAME=FINGERPRINT, or a line of known_hosts; may be repeated"},
 			&cli.GenericFlag{Name: "namespace", Value: new(words), Usage: "it makes SSH signatures in `NAMESPACE`, where git is the default and * stands for any; may be repeated"},
 			&cli.BoolFlag{Name: "refuse-forwarded", Usage: "it signs for nobody on another machine, to whom the agent was forwarded"},
 			durationFlag("usable", "workspaces can use it for `DURATION` from now, such as 8h; 0s: for ever"),
@@ -84,7 +85,11 @@ func policyWords(mode api.KeyMode, policy api.KeyPolicy) []string {
 	if len(policy.Hosts) > 0 {
 		var names []string
 		for _, h := range policy.Hosts {
-			names = append(names, h.Name+" "+h.Fingerprint)
+			by := " "
+			if h.Authority {
+				by = " certified by "
+			}
+			names = append(names, h.Name+by+h.Fingerprint)
 		}
 		hosts = "it logs in to " + strings.Join(names, ", ")
 	}

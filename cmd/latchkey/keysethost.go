@@ -26,7 +26,7 @@ func (p *program) hostsGiven(ctx context.Context, s *session, list []string) ([]
 			}
 			for _, h := range known {
 				// Two names of one host have its key once.
-				if !slices.ContainsFunc(hosts, func(o api.KeyHost) bool { return o.Fingerprint == h.Fingerprint }) {
+				if !slices.ContainsFunc(hosts, func(o api.KeyHost) bool { return !h.Authority && !o.Authority && o.Fingerprint == h.Fingerprint }) {
 					hosts = append(hosts, h)
 				}
 			}
@@ -37,32 +37,46 @@ func (p *program) hostsGiven(ctx context.Context, s *session, list []string) ([]
 			if line == "" || strings.HasPrefix(line, "#") {
 				continue
 			}
-			h, ok := hostGiven(line)
-			if !ok {
+			given := hostGiven(line)
+			if len(given) == 0 {
 				return nil, withHint(usagef("flag --host: %q is no host with its key", printable(line)),
 					`"ssh-keyscan HOST | ssh-keygen -lf -" shows fingerprints, for --host NAME=SHA256:…`)
 			}
-			hosts = append(hosts, h)
+			hosts = append(hosts, given...)
 		}
 	}
 	return hosts, nil
 }
 
-// hostGiven reads NAME=FINGERPRINT, or the line of a host in a known_hosts file.
-func hostGiven(line string) (api.KeyHost, bool) {
-	if name, fingerprint, ok := strings.Cut(line, "=SHA256:"); ok {
+// hostGiven reads NAME=FINGERPRINT, or the line of a host in a known_hosts file,
+// which may be one of an authority's: nil if it is neither.
+func hostGiven(line string) (hosts []api.KeyHost) {
+	rest, authority := strings.CutPrefix(line, knownhost.CertAuthority+" ")
+	if name, fingerprint, ok := strings.Cut(rest, "=SHA256:"); ok {
 		sum, err := base64.RawStdEncoding.DecodeString(fingerprint)
-		return api.KeyHost{Name: name, Fingerprint: "SHA256:" + fingerprint}, name != "" && err == nil && len(sum) == 32
+		if name == "" || err != nil || len(sum) != 32 {
+			return nil
+		}
+		return []api.KeyHost{{Name: name, Fingerprint: "SHA256:" + fingerprint, Authority: authority}}
 	}
-	marker, names, key, _, _, err := ssh.ParseKnownHosts([]byte(line))
-	if err != nil || marker != "" {
-		return api.KeyHost{}, false
+	_, names, key, _, _, err := ssh.ParseKnownHosts([]byte(rest)) // of a line with another marker, rest has it
+	if err != nil || strings.HasPrefix(rest, "@") {
+		return nil
 	}
-	return api.KeyHost{Name: names[0], Fingerprint: ssh.FingerprintSHA256(key)}, true
+	if !authority {
+		return []api.KeyHost{{Name: names[0], Fingerprint: ssh.FingerprintSHA256(key)}}
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "!") { // a policy can't except any
+			return nil
+		}
+		hosts = append(hosts, api.KeyHost{Name: strings.ToLower(name), Fingerprint: ssh.FingerprintSHA256(key), Authority: true})
+	}
+	return hosts
 }
 
 // knownHost is a host with each of the keys that the server's known hosts have for
-// it, and says which these are: the policy keeps them, whatever is known later.
+// it, and those that sign its certificates, and says which these are: the policy keeps them, whatever is known later.
 func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api.KeyHost, error) {
 	list, err := s.KnownHosts(ctx)
 	if err != nil {
@@ -77,9 +91,7 @@ func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api
 	keys, authorities := knownhost.Keys(lines, name)
 	hint := fmt.Sprintf(`"latchkey known-host list" shows what it knows; or say which key it is: --host %s=SHA256:…`, name)
 	switch near := nearest(name, names); {
-	case len(keys) > 0:
-	case len(authorities) > 0:
-		return nil, withHint(fmt.Errorf("flag --host: the server knows %s by a certificate authority, and no key of its own", name), hint)
+	case len(keys)+len(authorities) > 0:
 	case near != "" && near != name && knownhost.IsName(near):
 		return nil, withHint(fmt.Errorf("flag --host: the server knows no key of %s", name), fmt.Sprintf("there is %s; %s", near, hint))
 	default:
@@ -89,6 +101,11 @@ func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api
 	for _, l := range keys {
 		p.note("%s has the key %s (%s), as the server knows it", name, l.Fingerprint(), l.Type)
 		hosts = append(hosts, api.KeyHost{Name: name, Fingerprint: l.Fingerprint()})
+	}
+	bare, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(name), "["), "]") // a certificate has no port
+	for _, l := range authorities {
+		p.note("%s has certificates by the key %s (%s), as the server knows it", name, l.Fingerprint(), l.Type)
+		hosts = append(hosts, api.KeyHost{Name: bare, Fingerprint: l.Fingerprint(), Authority: true})
 	}
 	return hosts, nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -40,8 +41,12 @@ type KeyPolicy struct {
 
 // A KeyHost is one key of a host. A host with several is there several times.
 type KeyHost struct {
-	Name        string `json:"name"`        // for people; nothing depends on it
+	Name        string `json:"name"`        // for people; nothing depends on it, but with Authority
 	Fingerprint string `json:"fingerprint"` // "SHA256:…" of the host's public key
+
+	// Authority: the key is not a host's. It is all hosts with a certificate
+	// by that key, for a name that matches Name, which may hold * and ?.
+	Authority bool `json:"authority,omitempty"`
 }
 
 // A KeyUse is one signature, as far as a KeyPolicy is about it: a login, or an
@@ -54,7 +59,17 @@ type KeyUse struct {
 	// session. "": it is not known.
 	Host string
 
+	// Certificate is what a certificate that is good now says of that key; nil if the
+	// host has shown none. Whoever sets it has verified it.
+	Certificate *HostCertificate
+
 	Forwarded bool // whoever wants it is on another machine, as far as that can be seen
+}
+
+// A HostCertificate is what a certificate authority says of a host's key.
+type HostCertificate struct {
+	Authority  string   // the fingerprint of the key that signed the certificate
+	Principals []string // the host's names
 }
 
 // Permits says why a policy refuses a use: the error is an ErrForbidden whose
@@ -72,7 +87,7 @@ func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
 		return refuse("sign in the workspace itself", "the key logs in to %s only: it makes no SSH signature for a forwarded agent", p.hosts())
 	case use.Namespace != "" && !p.hasNamespace(use.Namespace):
 		return refuse(`"latchkey key set NAME --namespace …" allows others`, "the key makes SSH signatures in the namespace %s only, not in %q", strings.Join(p.namespaces(), ", "), cut(use.Namespace))
-	case use.Namespace != "" || len(p.Hosts) == 0 || p.HostName(use.Host) != "":
+	case use.Namespace != "" || len(p.Hosts) == 0 || p.HostName(use) != "":
 		return nil
 	case use.Host == "":
 		return refuse("it takes OpenSSH 8.9 or newer, which says which host it logs in to", "the key logs in to %s only, and this login does not say to which host it is", p.hosts())
@@ -81,24 +96,49 @@ func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
 }
 
 // Shows says why a client must not see the key listed, which is of no use to it: as
-// Permits does. host is the fingerprint of the key of the host that the client is
-// logging in to, "" if it is not known to log in anywhere: it may say so later.
-func (p KeyPolicy) Shows(host string, forwarded bool, at time.Time) error {
-	if host == "" {
+// Permits does. The use's Host is that of the host that the client is logging in
+// to, "" if it is not known to log in anywhere: it may say so later.
+func (p KeyPolicy) Shows(use KeyUse, at time.Time) error {
+	if use.Host == "" {
 		p.Hosts = nil
 	}
-	return p.Permits(KeyUse{Host: host, Forwarded: forwarded}, at)
+	return p.Permits(use, at)
 }
 
-// HostName is what the policy calls a host by the fingerprint of its key, "" if
-// it does not name it.
-func (p KeyPolicy) HostName(fingerprint string) string {
+// HostName is what the policy calls the host of a use by its key, or else what an
+// authority that the policy names calls it: "" if neither does.
+func (p KeyPolicy) HostName(use KeyUse) string {
 	for _, h := range p.Hosts {
-		if h.Fingerprint == fingerprint {
+		if h.Fingerprint == use.Host && !h.Authority {
 			return h.Name
 		}
 	}
+	if use.Host == "" || use.Certificate == nil {
+		return ""
+	}
+	for _, h := range p.Hosts {
+		if !h.Authority || h.Fingerprint != use.Certificate.Authority {
+			continue
+		}
+		for _, name := range use.Certificate.Principals {
+			if matchesHost(h.Name, name) {
+				return name
+			}
+		}
+	}
 	return ""
+}
+
+// matchesHost reports whether a name in a certificate is one that a pattern is
+// about. One that is itself a pattern is for more hosts than can be told here: it
+// must be the same. The server takes patterns without a slash or a bracket only,
+// and for those path.Match is what ssh's match_pattern is.
+func matchesHost(pattern, name string) bool {
+	if strings.ContainsAny(name, "*?") {
+		return name == pattern
+	}
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
 }
 
 func (p KeyPolicy) namespaces() []string {

@@ -14,6 +14,12 @@ func IsName(text string) bool {
 	return !strings.ContainsAny(text, "*?") && checkPattern(strings.ToLower(text)) == nil
 }
 
+// IsPattern reports whether text is a name, or a pattern with * and ?, as host
+// certificates have them: in small letters, as ssh compares, and without a port.
+func IsPattern(text string) bool {
+	return !strings.HasPrefix(text, "[") && strings.ToLower(text) == text && checkPattern(text) == nil
+}
+
 // Matches reports whether the hosts of a line are about a host, as ssh decides
 // it (match_hostname and host_hash of OpenSSH).
 func Matches(hosts, name string) bool {

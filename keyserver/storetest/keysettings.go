@@ -21,7 +21,7 @@ var keySettingTests = []test{
 func keySettings(version int64) keyserver.KeySettings {
 	return keyserver.KeySettings{
 		Mode: api.SignMode, Version: version,
-		Hosts:      []api.KeyHost{{Name: "z", Fingerprint: "SHA256:z"}, {Name: "a\x00\xff", Fingerprint: ""}, {}},
+		Hosts:      []api.KeyHost{{Name: "z", Fingerprint: "SHA256:z"}, {Name: "a\x00\xff", Fingerprint: ""}, {Authority: true}, {}},
 		Namespaces: []string{"git", "", "\xff"}, RefuseForwarded: true, UsableUntil: epoch.Add(time.Hour),
 	}
 }
