@@ -16,7 +16,8 @@ const erasePause = 500 * time.Millisecond
 // about as garbage anyway, a copy for each signature, and making one copy is
 // much faster than making many.
 type eraser struct {
-	collect func() // harden.Collect, but for tests
+	pause   time.Duration // erasePause, but for tests
+	collect func()        // harden.Collect, but for tests
 
 	mu    sync.Mutex
 	timer *time.Timer           // nil: there is nothing to erase
@@ -24,7 +25,7 @@ type eraser struct {
 }
 
 func newEraser(collect func()) *eraser {
-	return &eraser{collect: collect, used: make(map[*signer]time.Time)}
+	return &eraser{pause: erasePause, collect: collect, used: make(map[*signer]time.Time)}
 }
 
 // note says that a signer has just begun to use its key, or has just done so.
@@ -33,7 +34,7 @@ func (e *eraser) note(s *signer) {
 	defer e.mu.Unlock()
 	e.used[s] = time.Now()
 	if e.timer == nil {
-		e.timer = time.AfterFunc(erasePause, e.erase)
+		e.timer = time.AfterFunc(e.pause, e.erase)
 	}
 }
 
@@ -58,7 +59,7 @@ func (e *eraser) erase() {
 	now := time.Now()
 	var resting []*signer
 	for s, since := range e.used {
-		if now.Sub(since) >= erasePause {
+		if now.Sub(since) >= e.pause {
 			resting = append(resting, s)
 			e.used[s] = time.Time{}
 			s.expanded.Store(nil)
@@ -76,6 +77,6 @@ func (e *eraser) erase() {
 		}
 	}
 	if e.timer = nil; len(e.used) > 0 {
-		e.timer = time.AfterFunc(erasePause, e.erase)
+		e.timer = time.AfterFunc(e.pause, e.erase)
 	}
 }

@@ -27,7 +27,8 @@ import (
 const manySignatures = 90
 
 // holdAKeySealed is the role of a process that holds a key on a kernel without
-// memfd_secret(2). It collects after each order, as a daemon that rests does.
+// memfd_secret(2). After each order it waits until what that has left is erased, as
+// it is in a daemon that rests.
 func holdAKeySealed() {
 	if err := refuseSecretMemory(); err != nil {
 		log.Fatal(err)
@@ -82,7 +83,9 @@ func holdSealed(orders io.Reader, answers io.Writer) error {
 		if err != nil {
 			return err
 		}
-		harden.Collect()
+		for source.eraser.readable() > 0 {
+			runtime.Gosched()
+		}
 		fmt.Fprintln(answers, held.(*signer).kept.Memory())
 	}
 	return nil
