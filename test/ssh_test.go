@@ -36,7 +36,11 @@ var servingSSH = regexp.MustCompile(`serving SSH" address=127\.0\.0\.1:(\d+)`)
 // ssh knows is what one "latchkey ssh-config" says; Known is for other clients.
 func newLaptop(t *testing.T, flags ...string) *laptop {
 	t.Helper()
-	w := startServer(t, nil).newUser(t, "alice", nil).newWorkspace(t, "dev", nil)
+	return newLaptopFor(t, startServer(t, nil).newUser(t, "alice", nil).newWorkspace(t, "dev", nil), flags...)
+}
+
+func newLaptopFor(t *testing.T, w *workspace, flags ...string) *laptop {
+	t.Helper()
 	l := &laptop{Dir: openDir(t), box: w}
 	private, public := newKey(t)
 	l.Key, l.Public = filepath.Join(l.Dir, "id"), public+" alice@laptop"
@@ -233,7 +237,7 @@ rm sub/link
 	}
 	check("sftp get", local+" down")
 	check("sftp put", filepath.Join(l.box.Home, "sub", "moved"))
-	// Who speaks SFTP is a program of the user, not the daemon.
+	// Who speaks SFTP is a program of the user, not one that serves others as well.
 	writeFile(t, batch, []byte("get /proc/self/cmdline \""+local+" who\"\nls -l /proc/self/fd\n"), 0o600)
 	l.Run(t, "sftp", "-F", l.Config, "-b", batch, "box")
 	if who, err := os.ReadFile(local + " who"); err != nil || !bytes.Contains(who, []byte("sftp-server")) {

@@ -33,12 +33,14 @@ func TestSSHSessionLimits(t *testing.T) {
 		if got := l.SSH(t, "-tt", "box", show); strings.ReplaceAll(got, "\r", "") != want {
 			t.Errorf("with the token from %s, a session with a terminal has the limits %q; want %q", what, got, want)
 		}
-		limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", l.daemon.cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if own := regexp.MustCompile(`Max core file size +0 `); !own.Match(limits) {
-			t.Errorf("the daemon's own limits are\n%s\nwant it to leave no core file", limits)
+		for what, pid := range map[string]int{"the daemon": l.daemon.cmd.Process.Pid, "what serves SSH": l.sshServer(t)} {
+			limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if own := regexp.MustCompile(`Max core file size +0 `); !own.Match(limits) {
+				t.Errorf("the limits of %s are\n%s\nwant it to leave no core file", what, limits)
+			}
 		}
 	}
 	// The test for a daemon without --sshd shows that processes dump core here.

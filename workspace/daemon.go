@@ -52,6 +52,7 @@ type Config struct {
 	Credentials   *Credentials  // with which Client speaks: the cache is encrypted with the token
 
 	SSHD       string       // the address to serve SSH on; "": SSH is not served
+	SSHServer  []string     // the program that serves it, in a process of its own: see [ServeSSH]
 	SSHAccount sshd.Account // whose programs run
 	SSHEnviron []string     // variables of what runs: what has it find the daemon
 	SFTP       []string     // the program that serves SFTP; nil: none
@@ -94,7 +95,7 @@ func NewDaemon(c Config) *Daemon {
 	}
 	d.source.withdrawn = d.agent.Forget
 	if c.SSHD != "" {
-		d.ssh = newSSH(c.Client, d.upstreams, d.sessionEnviron, c, d.log)
+		d.ssh = newSSH(c.Client, d.upstreams, d.sessionSecrets, c, d.log)
 	}
 	return d
 }
@@ -121,13 +122,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer control.Close()
-	sshListener, err := d.listenSSH(ctx)
+	sshProcess, err := d.startSSH(ctx)
 	if err != nil {
 		return err
 	}
-	if sshListener != nil {
-		defer sshListener.Close()
-	}
+	defer sshProcess.stop()
 	if err := d.addOwnAgent(); err != nil {
 		return err
 	}
@@ -151,7 +150,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	following := d.followSecrets(ctx)
 	defer following()
-	stopSSH := d.serveSSH(ctx, sshListener)
+	stopSSH := d.serveSSH(ctx, sshProcess)
 	defer stopSSH()
 	return d.serve(ctx, ended, control, func() {
 		following()

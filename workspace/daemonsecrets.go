@@ -39,17 +39,6 @@ func HomeDir(getenv func(string) string) string {
 	return filepath.Clean(home)
 }
 
-// Environ is an environment for what the daemon starts: base with the user's
-// secrets, see the function [Environ].
-func (d *Daemon) Environ(base []string) []string {
-	if d.secrets == nil {
-		return Environ(base, nil)
-	}
-	state, _ := d.secrets.state()
-	defer state.wipe()
-	return Environ(base, state.Variables)
-}
-
 // openSecrets makes ready what keeps secrets. A daemon that takes none removes
 // what one before it has left.
 func (d *Daemon) openSecrets() (closeFiles func(), err error) {

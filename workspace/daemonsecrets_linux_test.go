@@ -3,6 +3,7 @@ package workspace
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -23,8 +24,13 @@ func TestDaemonDeliversSecrets(t *testing.T) {
 	if len(state.Missing) != 1 || state.Missing[0].EnvName != "AWS" || state.Notice != "" {
 		t.Errorf("the state is %+v; want AWS missing, and nothing to notice", state)
 	}
-	if got := d.Daemon.Environ([]string{"A=1", "NPM_TOKEN=old"}); len(got) != 2 || got[1] != "NPM_TOKEN=one\x01two" {
-		t.Errorf("Environ = %q; want the secret in it", got)
+	var session SecretState
+	text, err := d.sessionSecrets()
+	if err := errors.Join(err, json.Unmarshal(text, &session)); err != nil {
+		t.Fatal(err)
+	}
+	if got := Environ([]string{"A=1", "NPM_TOKEN=old"}, session.Variables); len(got) != 2 || got[1] != "NPM_TOKEN=one\x01two" {
+		t.Errorf("the environment of a session is %q; want the secret in it", got)
 	}
 	s := mustStatus(t, d.Dir).Secrets
 	if s.Delivered != 3 || len(s.Items) != 3 || s.Revision != 1 || s.Off || s.AwaySince != nil || s.Memory == "" {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os/exec"
 	"sync"
 	"time"
 
@@ -42,7 +40,7 @@ type StateSSH struct {
 	Error     string   `json:"error,omitempty"`
 }
 
-// A sshService serves SSH by what the server says: with the host key that it
+// A sshService has SSH served by what the server says: with the host key that it
 // holds, to the user's login keys. One goroutine, that of run, asks the server;
 // others read what mu guards.
 type sshService struct {
@@ -52,25 +50,38 @@ type sshService struct {
 	collect func() // erases what a fetch, or the key's use, has left behind
 	log     *slog.Logger
 	wake    chan struct{} // holds one: ask the server
-	sshd    *sshd.Server
+	agents  sshd.Agents
+	secrets func() ([]byte, error) // for a session, as JSON of a SecretState
+	serving sshServing             // but for the host key
+	address string                 // set before run
 
-	mu      sync.Mutex
-	address string
-	owner   string            // the user's name; "": nobody may log in
-	keys    map[string]string // login keys, by their wire form: their names
-	err     error             // of the last request
+	mu    sync.Mutex
+	front sshChild          // nil: run was not called
+	host  *signer           // nil: not fetched yet
+	ended error             // why SSH is not served any more
+	owner string            // the user's name; "": nobody may log in
+	keys  map[string]string // login keys, by their wire form: their names
+	err   error             // of the last request
 }
 
-// newSSH makes a service that starts programs with the environment that environ
-// makes, and gives to agents those that people bring along.
-func newSSH(server sshServer, agents sshd.Agents, environ func([]string) []string, c Config, log *slog.Logger) *sshService {
-	s := &sshService{server: server, account: c.SSHAccount, every: sshAskToldEvery, collect: harden.Collect, log: log, wake: make(chan struct{}, 1)}
+// A sshChild is the process that serves SSH: see [sshProcess].
+type sshChild interface {
+	serve(context.Context, sshServing) error // from now on
+	recheck()                                // who may be in
+	ended() <-chan struct{}                  // closed when it has ended, for what reason err says
+	err() error
+	stop() // waits until it has ended
+}
+
+// newSSH makes a service that gives to agents those that people bring along, and to
+// programs of sessions what secrets returns.
+func newSSH(server sshServer, agents sshd.Agents, secrets func() ([]byte, error), c Config, log *slog.Logger) *sshService {
+	s := &sshService{
+		server: server, account: c.SSHAccount, every: sshAskToldEvery, collect: harden.Collect, log: log, wake: make(chan struct{}, 1),
+		agents: agents, secrets: secrets, serving: sshServing{Account: c.SSHAccount, SFTP: c.SFTP, Environ: c.SSHEnviron},
+	}
 	if c.NoSecrets {
 		s.every = sshAskEvery
-	}
-	s.sshd = &sshd.Server{
-		Authorized: s.authorized, Account: c.SSHAccount, Environ: environ, SFTP: c.SFTP, Agents: agents, Log: log,
-		Start: func(cmd *exec.Cmd) error { return c.Process.AsStarted(cmd.Start) },
 	}
 	return s
 }
@@ -98,76 +109,62 @@ func (s *sshService) ask() {
 	}
 }
 
-// run serves those that l accepts until ctx ends. It begins when the server has
-// given the host key: until then, who connects waits.
-func (s *sshService) run(ctx context.Context, l net.Listener) {
-	defer l.Close()
+// sign signs with the host key, for the process that serves SSH.
+func (s *sshService) sign(data []byte, algorithm string) (*ssh.Signature, error) {
 	s.mu.Lock()
-	s.address = l.Addr().String()
+	host := s.host
 	s.mu.Unlock()
-	key := s.hostKey(ctx)
-	if key == nil {
-		return
+	if host == nil {
+		return nil, errors.New("there is no host key yet")
 	}
-	defer key.Close()
+	return host.SignWithAlgorithm(nil, data, algorithm)
+}
+
+// run has SSH served until ctx ends, or the process that serves it does. It begins
+// when the server has given the host key: until then, who connects waits.
+func (s *sshService) run(ctx context.Context, front sshChild) {
 	s.mu.Lock()
-	s.sshd.HostKey = key
+	s.front = front
+	s.mu.Unlock()
+	living, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		<-front.ended()
+		if ctx.Err() == nil {
+			s.log.Error("SSH is not served any more: the process that serves it has ended", "why", front.err())
+			s.mu.Lock()
+			s.ended = front.err()
+			s.mu.Unlock()
+		}
+		cancel()
+	})
+	key := s.hostKey(living)
+	if key != nil {
+		s.serve(living, front, key)
+	}
+	front.stop()
+	watching.Wait()
+	if key != nil {
+		key.Close()
+	}
+}
+
+func (s *sshService) serve(ctx context.Context, front sshChild, key *signer) {
+	s.mu.Lock()
+	s.host = key
 	s.mu.Unlock()
 	s.refresh(ctx)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := s.sshd.Serve(l); !errors.Is(err, sshd.ErrServerClosed) {
-			s.log.Error("SSH is not served any more", "err", err)
+	serving := s.serving
+	serving.HostKey = key.PublicKey().Marshal()
+	if err := front.serve(ctx, serving); err != nil {
+		if ctx.Err() == nil {
+			s.log.Error("SSH is not served", "err", err)
+			front.stop()
 		}
-	})
-	s.log.Info("serving SSH", "address", l.Addr().String(), "host_key", ssh.FingerprintSHA256(key.PublicKey()), "account", s.account.Name)
+		return
+	}
+	s.log.Info("serving SSH", "address", s.address, "host_key", ssh.FingerprintSHA256(key.PublicKey()), "account", s.account.Name)
 	s.follow(ctx)
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	s.sshd.Shutdown(stopping)
-	serving.Wait()
-}
-
-// hostKey fetches the host key, as often as it must. It returns nil if ctx ends.
-func (s *sshService) hostKey(ctx context.Context) *signer {
-	again := newRetry(watchLeast, watchMost)
-	for {
-		key, err := s.fetchHostKey(ctx)
-		if err == nil {
-			return key
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.note(err)
-		again.again()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-again.C:
-		case <-s.wake:
-		}
-	}
-}
-
-func (s *sshService) fetchHostKey(ctx context.Context) (*signer, error) {
-	ctx, cancel := context.WithTimeout(ctx, sshTimeout)
-	defer cancel()
-	const doing = "fetching the host key: %w"
-	described, err := s.server.HostKey(ctx)
-	if err != nil {
-		return nil, fmt.Errorf(doing, err)
-	}
-	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(described.PublicKey))
-	if err != nil {
-		return nil, fmt.Errorf(doing, err)
-	}
-	kept, err := fetchPrivate(public, func(r api.FetchKeyRequest) ([]byte, error) { return s.server.FetchHostKey(ctx, r) })
-	if err != nil {
-		s.collect()
-		return nil, fmt.Errorf(doing, err)
-	}
-	return newSigner(public, kept, newEraser(s.collect), s.collect), nil
 }
 
 // follow asks who may log in whenever that may have changed, until ctx ends.
@@ -217,8 +214,9 @@ func (s *sshService) refresh(ctx context.Context) bool {
 	}
 	s.mu.Lock()
 	s.owner, s.keys = access.User, keys
+	front := s.front
 	s.mu.Unlock()
-	s.sshd.Recheck()
+	front.recheck()
 	return err == nil
 }
 
@@ -243,8 +241,8 @@ func (s *sshService) state() *StateSSH {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &StateSSH{Address: s.address, Users: []string{}, LoginKeys: len(s.keys)}
-	if s.sshd.HostKey != nil {
-		st.HostKey = ssh.FingerprintSHA256(s.sshd.HostKey.PublicKey())
+	if s.host != nil {
+		st.HostKey = ssh.FingerprintSHA256(s.host.PublicKey())
 	}
 	if s.owner != "" {
 		st.Users = append(st.Users, s.owner)
@@ -252,7 +250,10 @@ func (s *sshService) state() *StateSSH {
 			st.Users = append(st.Users, s.account.Name)
 		}
 	}
-	if s.err != nil {
+	switch {
+	case s.ended != nil:
+		st.Error = fmt.Sprintf("SSH is not served any more, the process that serves it has ended (%v): start the daemon again", s.ended)
+	case s.err != nil:
 		st.Error = s.err.Error()
 	}
 	return st

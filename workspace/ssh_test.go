@@ -72,7 +72,7 @@ func (s *sshTestServer) SSHAccess(context.Context) (api.SSHAccess, error) {
 func newTestSSH(s *sshTestServer, c Config) (*sshService, *syncBuffer) {
 	log := &syncBuffer{}
 	c.SSHAccount = sshd.Account{Name: "dev", Home: "/", Shell: "/bin/sh"}
-	return newSSH(s, nil, func(env []string) []string { return env }, c, slog.New(slog.NewTextHandler(log, nil))), log
+	return newSSH(s, nil, func() ([]byte, error) { return nil, nil }, c, slog.New(slog.NewTextHandler(log, nil))), log
 }
 
 // A server that answers later gives the host key later; one that is away takes
@@ -85,8 +85,8 @@ func TestSSHFollowsServer(t *testing.T) {
 		s.collect = func() {} // which waits for the collector, outside of the bubble
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		l := &waitingListener{closed: make(chan struct{})}
-		go func() { s.run(ctx, l); close(ended) }()
+		front := &testFront{done: make(chan struct{})}
+		go func() { s.run(ctx, front); close(ended) }()
 		in := func(user string) bool { _, ok := s.authorized(user, laptop.public); return ok }
 		synctest.Wait()
 		if st := s.state(); in("alice") || st.HostKey != "" || st.Error == "" || len(st.Users) != 0 {
@@ -123,7 +123,7 @@ func TestSSHFollowsServer(t *testing.T) {
 		}
 		cancel()
 		<-ended
-		if _, err := s.sshd.HostKey.Sign(nil, []byte("data")); !errors.Is(err, errForgotten) {
+		if _, err := s.sign(make([]byte, 32), ""); !errors.Is(err, errForgotten) {
 			t.Errorf("at the end, the host key signs: %v; want it forgotten", err)
 		}
 		for _, want := range []string{"the server is away", "the server refuses the workspace", "says again", "serving SSH"} {
@@ -137,15 +137,19 @@ func TestSSHFollowsServer(t *testing.T) {
 	})
 }
 
-// A waitingListener accepts nobody.
-type waitingListener struct {
-	closing sync.Once
-	closed  chan struct{}
+// A testFront serves nobody.
+type testFront struct {
+	stopping sync.Once
+	done     chan struct{}
+	served   sshServing
+	why      error
 }
 
-func (l *waitingListener) Accept() (net.Conn, error) { <-l.closed; return nil, net.ErrClosed }
-func (l *waitingListener) Close() error              { l.closing.Do(func() { close(l.closed) }); return nil }
-func (l *waitingListener) Addr() net.Addr            { return &net.TCPAddr{} }
+func (f *testFront) serve(_ context.Context, s sshServing) error { f.served = s; return nil }
+func (f *testFront) recheck()                                    {}
+func (f *testFront) ended() <-chan struct{}                      { return f.done }
+func (f *testFront) err() error                                  { return f.why }
+func (f *testFront) stop()                                       { f.stopping.Do(func() { close(f.done) }) }
 
 // The server, or who stands in for it, sends another host key than it says.
 func TestSSHWrongHostKey(t *testing.T) {
@@ -165,9 +169,9 @@ func TestSSHWithoutSecrets(t *testing.T) {
 }
 
 func TestSessionEnviron(t *testing.T) {
-	d := NewDaemon(Config{SSHEnviron: []string{"SSH_AUTH_SOCK=/run/agent.sock"}})
-	got := fmt.Sprint(d.sessionEnviron([]string{"A=1", "SSH_AUTH_SOCK=/old", "LATCHKEY_TOKEN=t", "LATCHKEY_TOKEN_FILE=f"}))
-	if got != "[A=1 SSH_AUTH_SOCK=/run/agent.sock]" {
+	own, secrets := []string{"SSH_AUTH_SOCK=/run/agent.sock"}, []Variable{{Name: "NPM_TOKEN", Value: []byte("n")}}
+	got := fmt.Sprint(sessionEnviron([]string{"A=1", "SSH_AUTH_SOCK=/old", "LATCHKEY_TOKEN=t", "LATCHKEY_TOKEN_FILE=f"}, own, secrets))
+	if got != "[A=1 SSH_AUTH_SOCK=/run/agent.sock NPM_TOKEN=n]" {
 		t.Errorf("the environment of a session is %s; want the daemon's socket, and no token", got)
 	}
 }

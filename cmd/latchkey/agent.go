@@ -86,7 +86,7 @@ each agent that "latchkey agent attach" names.`,
 func (p *program) agent(c *cli.Context) error {
 	// First of all: what follows reads the token.
 	protect := harden.Process
-	if c.String("sshd") != "" { // its sessions may want core files
+	if c.String("sshd") != "" { // the sessions may want core files
 		protect = harden.HostProcess
 	}
 	report := protect()
@@ -135,7 +135,7 @@ func (p *program) agent(c *cli.Context) error {
 		},
 	}
 	if config.SSHD = c.String("sshd"); config.SSHD != "" {
-		if err := serveSSH(&config); err != nil {
+		if err := serveSSH(&config, chosen[logForm](c, "log")); err != nil {
 			return err
 		}
 	}
@@ -158,9 +158,13 @@ func checkAgentFlags(c *cli.Context) error {
 }
 
 // confineAgent gives up what the daemon does not need. It starts no programs but
-// SSH_ASKPASS, to which it hands all of this down, see [harden.Confinement]. Files of
+// SSH_ASKPASS, to which it hands all of this down, see [harden.Confinement]; what
+// serves SSH, whose sessions must not inherit it, was started before. Files of
 // secrets may be anywhere, so only without secrets can it give up writing.
 func confineAgent(c *cli.Context, report harden.Report, dir string, log *slog.Logger) harden.Report {
+	if c.String("sshd") != "" { // the process that serves SSH has the limits by now
+		report = harden.Process()
+	}
 	keep := harden.Confinement{Dials: true, Programs: os.Getenv("SSH_ASKPASS") != ""}
 	if c.Bool("no-secrets") {
 		keep.Reads, keep.Writes = []string{"/"}, []string{dir, os.DevNull}
@@ -168,8 +172,6 @@ func confineAgent(c *cli.Context, report harden.Report, dir string, log *slog.Lo
 	switch {
 	case c.Bool("no-sandbox"):
 		report = harden.Unconfined(report, "--no-sandbox")
-	case c.String("sshd") != "": // the shells of sessions would have no sudo, and no debugger
-		report = harden.Unconfined(report, "--sshd, whose sessions must not inherit it")
 	default:
 		report = harden.Confine(report, keep)
 	}
@@ -179,8 +181,11 @@ func confineAgent(c *cli.Context, report harden.Report, dir string, log *slog.Lo
 	return report
 }
 
-// serveSSH sets what a daemon needs to serve SSH.
-func serveSSH(config *workspace.Config) (err error) {
+// serveSSH sets what a daemon needs to have SSH served.
+func serveSSH(config *workspace.Config, log logForm) (err error) {
+	if config.SSHServer, err = sshServerCommand(log); err != nil {
+		return err
+	}
 	if config.SFTP, err = sftpCommand(); err != nil {
 		return err
 	}

@@ -33,6 +33,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 1 && args[1] == monitorArgument {
 		return p.runOnTerminal(args[2:])
 	}
+	if len(args) > 1 && args[1] == sshServerArgument {
+		return p.sshServer(args[2:])
+	}
 	if len(args) > 1 && args[1] == sftpArgument {
 		return p.sftpServer(args[2:])
 	}

@@ -4,28 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"runtime"
 
 	"github.com/pkg/sftp"
 )
 
 // sftpArgument makes this program an SFTP server on its standard input and
-// output: what the workspace daemon starts for a client that wants one. It is a
-// process of its own, so that who speaks SFTP reads and writes files as any
-// program of the user does, and not as the process that holds their keys.
+// output: what the process that serves SSH starts for a client that wants one. It is
+// a process of its own, so that who speaks SFTP reads and writes files as any
+// program of the user does, and nothing of the connections of others.
 const sftpArgument = "sftp-server"
 
-// sftpCommand is how the daemon starts it.
+// sftpCommand is how the process that serves SSH starts it.
 func sftpCommand() ([]string, error) {
-	if runtime.GOOS == "linux" {
-		return []string{"/proc/self/exe", sftpArgument}, nil // also if the file was replaced meanwhile
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("finding the path of latchkey: %w", err)
-	}
-	return []string{self, sftpArgument}, nil
+	self, err := selfCommand()
+	return []string{self, sftpArgument}, err
 }
 
 // sftpServer serves SFTP until its client is gone.

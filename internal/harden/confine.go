@@ -5,8 +5,8 @@ package harden
 //
 // All of it is inherited by the programs that the process starts, and no program
 // can take it off: a shell could not run sudo, nor a debugger. So a process that
-// runs what its user wants, as an SSH server does, must not be confined: it says
-// so with [Unconfined].
+// runs what its user wants, as an SSH server does, must not be confined. What is
+// not, and says so, does it with [Unconfined].
 type Confinement struct {
 	Programs bool // it starts programs of its own, which can do with what it keeps itself
 	Dials    bool // it makes TCP connections
