@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -47,9 +48,11 @@ func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	s.leaveLoops()
 	if s.asked {
 		s.whileConnected(ctx, func(ctx context.Context) {
-			for _, u := range s.upstreams {
-				s.passBind(ctx, u, request)
+			var passing sync.WaitGroup
+			for _, u := range s.upstreams { // at once: one may have lost its network
+				passing.Go(func() { s.passBind(ctx, u, request) })
 			}
+			passing.Wait()
 		})
 	}
 	s.keepBind(request)

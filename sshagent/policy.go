@@ -150,6 +150,9 @@ func (s *session) askUser(ctx context.Context, key *addedKey, auth *signdata.Use
 			select {
 			case asking <- struct{}{}:
 				defer func() { <-asking }()
+				if s.server.padlock().closed.Load() || s.server.added().find(key.blob) != key {
+					return // meanwhile
+				}
 				agreed = s.server.Confirm(ctx, key.key, prompt)
 			case <-ctx.Done():
 			}

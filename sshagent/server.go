@@ -152,6 +152,9 @@ func (s *Server) Forget() {
 	s.added().forget()
 }
 
+// ForgetSource is Forget for the keys of the Source only.
+func (s *Server) ForgetSource() { s.keyring().forget() }
+
 // Held is how many private keys are in memory now.
 func (s *Server) Held() int { return s.keyring().held() + s.added().held() }
 

@@ -156,6 +156,9 @@ func (s *session) extension(ctx context.Context, request []byte) []byte {
 	return newFrame(agentFailure)
 }
 
+// lookAgain is how often a client is looked at that has stopped sending.
+const lookAgain = time.Second
+
 // whileConnected calls f with a context that also ends when the client hangs
 // up: nobody should wait, or be asked to touch a token, for a client that is gone.
 func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
@@ -165,16 +168,23 @@ func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watched := make(chan struct{})
+	watched, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
 		_, err := s.in.r.peek(1)
-		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) || err == io.EOF && onlyStopped(s.conn) {
-			return
+		for err == io.EOF && onlyStopped(s.conn) { // of its end no more is heard: look for it
+			select {
+			case <-done:
+				return
+			case <-time.After(lookAgain):
+			}
 		}
-		cancel(errHungUp)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			cancel(errHungUp)
+		}
 	}()
 	defer func() {
+		close(done)
 		s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the goroutine
 		<-watched
 		s.conn.SetReadDeadline(time.Time{})

@@ -93,7 +93,7 @@ func NewDaemon(c Config) *Daemon {
 		d.agent.Forget()
 		d.ssh.ask()
 	}
-	d.source.withdrawn = d.agent.Forget
+	d.source.withdrawn = d.agent.ForgetSource
 	if c.SSHD != "" {
 		d.ssh = newSSH(c.Client, d.upstreams, d.sessionSecrets, c, d.log)
 	}
@@ -195,11 +195,11 @@ func (d *Daemon) serve(ctx context.Context, ended chan error, control net.Listen
 	case err = <-ended:
 		running--
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
 	close(d.ending)
 	// First of all, for that secrets are removed must not be left undone.
 	stop()
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
 	errs := []error{serveError(err), d.agent.Shutdown(stopping), status.Shutdown(stopping)}
 	for range running {
 		errs = append(errs, serveError(<-ended))

@@ -17,6 +17,8 @@ import (
 const (
 	maxSSHQuestion  = 64 << 10 // bytes
 	maxSSHQuestions = 64       // answered at once
+	maxSSHUser      = 256      // bytes of the name of one who logs in
+	maxSSHLoginKey  = 8 << 10  // bytes of their key: RSA of 16384 bits has 2 KiB
 	maxSSHAgents    = 256
 	maxSSHAgentName = 128 // bytes
 

@@ -27,7 +27,7 @@ type sshMessage struct {
 	body  []byte // apart from the head, for encoding/json keeps copies, and it may hold secrets
 }
 
-// maxSSHError bounds what an error of the other side says, in bytes.
+// maxSSHError bounds what an error says, in bytes.
 const maxSSHError = 500
 
 // A sshLink is one end of the two sockets over which they speak: both ask, and
@@ -37,6 +37,7 @@ type sshLink struct {
 	answer  func(ask string, body []byte, file *os.File) (any, error) // concurrently; it owns file, if there is one
 	largest int                                                       // bytes that are read of one message
 	places  chan struct{}                                             // one for each question that is answered at once; nil: any number
+	most    int                                                       // bytes of a message that the other side reads; 0: any number
 	stalled time.Duration                                             // after which the other side must have taken a message; 0: whenever
 	takes   bool                                                      // descriptors
 
@@ -154,7 +155,7 @@ func (l *sshLink) reply(m sshMessage, file *os.File) {
 	}
 	answer := sshMessage{ID: m.ID}
 	if err != nil {
-		answer.Error = err.Error()
+		answer.Error = cutError(err.Error()) // what a client has said may be in it
 		body = nil
 	}
 	l.send(answer, body, nil)
@@ -184,7 +185,7 @@ func (l *sshLink) ask(ctx context.Context, what string, question, answer any, fi
 	case m := <-c:
 		defer clear(m.body)
 		if m.Error != "" {
-			return errors.New(m.Error[:min(len(m.Error), maxSSHError)])
+			return errors.New(cutError(m.Error))
 		}
 		if answer == nil {
 			return nil
@@ -196,6 +197,8 @@ func (l *sshLink) ask(ctx context.Context, what string, question, answer any, fi
 		return context.Cause(ctx)
 	}
 }
+
+func cutError(text string) string { return text[:min(len(text), maxSSHError)] }
 
 // tell asks for something that has no answer.
 func (l *sshLink) tell(what string, body any) { l.send(sshMessage{Ask: what}, body, nil) }
@@ -213,6 +216,9 @@ func (l *sshLink) send(m sshMessage, body any, file *os.File) (err error) {
 	head, err := json.Marshal(m)
 	if err != nil {
 		return err
+	}
+	if n := len(head) + len(text); l.most > 0 && n > l.most { // else that is the end of the link
+		return fmt.Errorf("a message of %d bytes, of which the other side reads %d", n, l.most)
 	}
 	frame := make([]byte, 0, 8+len(head)+len(text))
 	frame = binary.BigEndian.AppendUint32(frame, uint32(len(head)))

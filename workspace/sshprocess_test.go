@@ -198,6 +198,10 @@ func TestSSHFront(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What a stranger says is not more than the daemon reads.
+	if _, err := ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{User: strings.Repeat("a", 60_000), Auth: []ssh.AuthMethod{ssh.PublicKeys(login)}, HostKeyCallback: ssh.FixedHostKey(host)}); err == nil {
+		t.Error("somebody with a name of 60,000 letters was let in")
+	}
 	client, err := ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{User: "alice", Auth: []ssh.AuthMethod{ssh.PublicKeys(login)}, HostKeyCallback: ssh.FixedHostKey(host)})
 	if err != nil {
 		t.Fatal(err)
@@ -213,6 +217,8 @@ func TestSSHFront(t *testing.T) {
 	}
 	go func() {
 		asked := <-channels
+		asked.Reject(ssh.Prohibited, strings.Repeat("\x01", 12_000))
+		asked = <-channels
 		channel, requests, err := asked.Accept()
 		if err != nil {
 			return
@@ -223,7 +229,11 @@ func TestSSHFront(t *testing.T) {
 		channel.Write(append([]byte("heard "), b...))
 		channel.Close()
 	}()
-	conn, err := agents.dials["ssh -A from "+client.LocalAddr().String()](t.Context())
+	dial := agents.dials["ssh -A from "+client.LocalAddr().String()]
+	if _, err := dial(t.Context()); err == nil || len(err.Error()) > 2*maxSSHError {
+		t.Errorf("an agent that does not want to be asked: %v; want an error that is short", err)
+	}
+	conn, err := dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

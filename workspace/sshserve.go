@@ -79,7 +79,7 @@ func newSSHFront(conn *net.UnixConn, l net.Listener, process harden.Report, log 
 		wake: make(chan struct{}, 1), failed: make(chan error, 1),
 		agents: make(map[uint64]func(context.Context) (net.Conn, error)),
 	}
-	f.link = &sshLink{conn: conn, answer: f.answer, largest: maxSecrets, takes: true, ended: make(chan struct{})}
+	f.link = &sshLink{conn: conn, answer: f.answer, largest: maxSecrets, most: maxSSHQuestion, takes: true, ended: make(chan struct{})}
 	return f
 }
 
@@ -184,10 +184,14 @@ func (f *sshFront) ask(what string, question, answer any) error {
 	return f.link.ask(ctx, what, question, answer, nil)
 }
 
-// authorized lets in whom the daemon does.
+// authorized lets in whom the daemon does. It is not asked about what nobody has.
 func (f *sshFront) authorized(user string, key ssh.PublicKey) (name string, ok bool) {
+	blob := key.Marshal()
+	if len(user) > maxSSHUser || len(blob) > maxSSHLoginKey {
+		return "", false
+	}
 	var answer sshAuthorized
-	if err := f.ask(askAuthorized, sshLogin{[]byte(user), key.Marshal()}, &answer); err != nil {
+	if err := f.ask(askAuthorized, sshLogin{[]byte(user), blob}, &answer); err != nil {
 		f.log.Warn("the daemon does not say who may log in", "err", err)
 		return "", false
 	}

@@ -153,6 +153,8 @@ func checkAgentFlags(c *cli.Context) error {
 		return usagef("--idle %s: want 0 or more", c.Duration("idle"))
 	case c.Bool("add-upstream") && c.Bool("no-add"):
 		return usagef("--add-upstream and --no-add: want one of them, keys are passed on or not taken")
+	case c.Bool("add-upstream") && seconds(c, "add-lifetime") > 0:
+		return usagef("--add-upstream and --add-lifetime: want one of them, how long keys live is the other agent's affair: ssh-agent -t")
 	}
 	return nil
 }

@@ -235,6 +235,7 @@ latchkey: hint: the server's address is given by --url or LATCHKEY_URL, its cert
 `},
 		{"negative idle time", nil, []string{"--idle", "-1s"}, 2, "latchkey: error: --idle -1s: want 0 or more\n"},
 		{"keys neither taken nor passed on", nil, []string{"--no-add", "--add-upstream"}, 2, "latchkey: error: --add-upstream and --no-add: want one of them, keys are passed on or not taken\n"},
+		{"a lifetime of keys passed on", nil, []string{"--add-upstream", "--add-lifetime", "8h"}, 2, "latchkey: error: --add-upstream and --add-lifetime: want one of them, how long keys live is the other agent's affair: ssh-agent -t\n"},
 		{"no agent to pass keys to", []string{"LATCHKEY_TOKEN=" + token}, []string{"--add-upstream"}, 1, `latchkey: error: --add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set
 latchkey: hint: set SSH_AUTH_SOCK to the socket of an agent of yours, or leave out --add-upstream: the daemon keeps what is added then
 `},
