@@ -28,8 +28,9 @@ var errDetached = errors.New("the agent was detached")
 // link says through which Servers it has come (see extVia), and one that comes to
 // the same Server again is offered no other agent's keys.
 func (s *Server) Attach(u Upstream, id []byte) (detach func()) {
-	a := &attached{dial: u.Dial, links: make(map[net.Conn]bool)}
+	a := &attached{dial: u.Dial, links: make(map[net.Conn]bool), ended: make(chan struct{})}
 	u.Dial, u.Changes = a.open, false
+	a.probe = func() { s.probe(a, u) }
 	st := &s.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -82,6 +83,8 @@ func (s *session) leaveLoops() {
 type attached struct {
 	dial   func(context.Context) (net.Conn, error)
 	silent atomic.Bool // it did not answer when it was asked for its keys last
+	probe  func()      // looks whether it does again
+	ended  chan struct{}
 
 	mu    sync.Mutex
 	links map[net.Conn]bool // nil: detached
@@ -116,6 +119,9 @@ func (a *attached) detached() bool {
 func (a *attached) detach() {
 	a.mu.Lock()
 	links := a.links
+	if a.links != nil {
+		close(a.ended)
+	}
 	a.links = nil
 	a.mu.Unlock()
 	for l := range links {

@@ -2,28 +2,32 @@ package sshagent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 )
 
-// changed returns the link to the upstream agent that takes the changes in this
-// one's place, nil if there is none.
-func (s *session) changed() *upstreamLink {
-	for _, u := range s.upstreams {
-		if u.Changes {
-			return u
-		}
-	}
-	return nil
+// passesChanges reports whether an upstream agent takes the changes in this one's
+// place, also if this client has no link to it any more.
+func (s *session) passesChanges() bool {
+	return slices.ContainsFunc(s.server.Upstreams, func(u Upstream) bool { return u.Changes })
 }
+
+var errNoLink = errors.New("passing it on: this connection is not led on to other agents")
 
 // passChange passes a request that changes keys on to an upstream agent, and its
 // answer back, both as they are: what kinds of keys and constraints there are is
 // that agent's affair. It goes over the link that has the client's binds, so that
 // the agent knows a client of another machine for one.
-func (s *session) passChange(ctx context.Context, u *upstreamLink, request []byte) []byte {
+func (s *session) passChange(ctx context.Context, request []byte) []byte {
 	if err := s.mayPass(ctx, request); err != nil {
 		return s.status("", request, err)
 	}
+	i := slices.IndexFunc(s.upstreams, func(u *upstreamLink) bool { return u.Changes })
+	if i < 0 {
+		return s.status("", request, errNoLink)
+	}
+	u := s.upstreams[i]
 	s.asked = true
 	var answer []byte
 	var err error

@@ -26,6 +26,8 @@ type state struct {
 	running   sync.WaitGroup // one for each link
 	full      bool           // there were too many links when last somebody came
 	attached  []attachment   // replaced, never changed
+	probing   sync.WaitGroup // one for each attached agent that is silent
+	unprobed  chan struct{}  // closed to end these; nil: there is none
 	closed    chan struct{}  // closed by Shutdown; nil before the first use
 	isClosed  bool
 }
@@ -122,6 +124,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		l.end()
 	}
 	st.mu.Unlock()
+	st.endProbes()
 
 	ended := make(chan struct{})
 	go func() {

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// A session is what the agent knows of one client: nothing of it outlives the
-// link, and only the link's goroutine uses it.
+// A session is what the agent knows of one client. Nothing of it outlives the link,
+// and only the link's goroutine uses it, but for rest, for which busy is there.
 type session struct {
 	server    *Server
 	conn      net.Conn
@@ -89,10 +89,8 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 	if s.server.padlock().closed.Load() && message != agentUnlock {
 		return s.answerLocked(ctx, request)
 	}
-	if _, ok := changing[message]; ok {
-		if u := s.changed(); u != nil {
-			return s.passChange(ctx, u, request)
-		}
+	if _, ok := changing[message]; ok && s.passesChanges() {
+		return s.passChange(ctx, request)
 	}
 	switch message {
 	case agentRequestIdentities:

@@ -16,7 +16,11 @@ func TestAttachedIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mute atomic.Bool
 		mute.Store(true)
-		up := &scripted{answer: func([]byte) []byte { return identities("key") }}
+		var delay atomic.Int64
+		up := &scripted{answer: func([]byte) []byte {
+			time.Sleep(time.Duration(delay.Load()))
+			return identities("key")
+		}}
 		dial := func(ctx context.Context) (net.Conn, error) {
 			if !mute.Load() {
 				return up.dial(ctx)
@@ -43,6 +47,18 @@ func TestAttachedIsSilent(t *testing.T) {
 				t.Errorf("list %d had %d keys, and took %v; want %d, and %v", i, len(ids), took, want.keys, want.took)
 			}
 			conn.Close()
+		}
+
+		// One whose answer takes longer than that, as it is far away, is asked again.
+		slow := l.dial()
+		delay.Store(int64(2 * silentTimeout))
+		mute.Store(false)
+		if ids, _ := parseIdentities(exchange(t, slow, []byte{agentRequestIdentities})); len(ids) != 0 {
+			t.Errorf("%d keys were listed of an agent that is silent and slow", len(ids))
+		}
+		time.Sleep(probeEvery + 4*silentTimeout)
+		if ids, _ := parseIdentities(exchange(t, slow, []byte{agentRequestIdentities})); len(ids) != 1 {
+			t.Errorf("%d keys were listed, on a link that had failed, of an agent that has answered since; want 1", len(ids))
 		}
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Error(err)

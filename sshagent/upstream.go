@@ -13,11 +13,6 @@ import (
 // serving; an agent that asks its user to unlock it should have the time.
 const listTimeout = 15 * time.Second
 
-// silentTimeout is what an attached agent gets, instead, that did not answer when
-// asked last. The network of an "ssh -A" may be gone for as long as its sshd does
-// not notice, which is for ever as sshd comes: every ssh should not wait for it.
-const silentTimeout = time.Second
-
 // An upstreamLink is one client's link to one upstream agent.
 type upstreamLink struct {
 	Upstream
@@ -36,8 +31,9 @@ type upstreamLink struct {
 }
 
 // exchange sends a frame and returns the answer, which is valid until the next
-// call. It dials when first called, and after a rest. An error is for good: a link
-// that broke in mid-frame can't go on.
+// call. It dials when there is no link: when first called, and after a rest or an
+// error if it is one that rests, which its binds are kept for. Else an error is for
+// good: a link that broke in mid-frame can't go on, and a new one would lack binds.
 func (u *upstreamLink) exchange(ctx context.Context, frame []byte) ([]byte, error) {
 	if u.err != nil {
 		return nil, u.err
@@ -47,10 +43,13 @@ func (u *upstreamLink) exchange(ctx context.Context, frame []byte) ([]byte, erro
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		u.err = fmt.Errorf("agent %q: %w", u.Name, err)
+		err = fmt.Errorf("agent %q: %w", u.Name, err)
 		u.close()
+		if u.conn = nil; !u.rests {
+			u.err = err
+		}
 	}
-	return answer, u.err
+	return answer, err
 }
 
 func (u *upstreamLink) tryExchange(ctx context.Context, frame []byte) ([]byte, error) {
@@ -119,11 +118,14 @@ func (u *upstreamLink) identities(ctx context.Context) ([]identity, error) {
 	ctx, cancel := u.withTimeout(ctx)
 	defer cancel()
 	answer, err := u.exchange(ctx, []byte{agentRequestIdentities})
-	if u.agent != nil && (err == nil || errors.Is(err, errNoAnswer)) {
-		u.agent.silent.Store(err != nil)
-	}
 	if err != nil {
+		if u.agent != nil && errors.Is(err, errNoAnswer) {
+			u.agent.fallSilent()
+		}
 		return nil, err
+	}
+	if u.agent != nil {
+		u.agent.silent.Store(false)
 	}
 	ids, ok := parseIdentities(answer)
 	if !ok {

@@ -76,6 +76,9 @@ func (u *upstreams) addOwn(socket string, since time.Time, changes bool) {
 		return
 	}
 	own := sshagent.Upstream{Name: "SSH_AUTH_SOCK", Changes: changes, Dial: func(ctx context.Context) (net.Conn, error) {
+		if sameFile(socket, u.own) { // a link that a login has turned to this agent meanwhile
+			return nil, errOwnAgent
+		}
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
 	e := &upstreamAgent{StateAgent: StateAgent{Name: own.Name, Socket: socket, Since: since}}
