@@ -55,9 +55,6 @@ func (s *Server) listKeys(ctx context.Context, c *call, _ none) ([]api.Key, erro
 	if err != nil {
 		return nil, err
 	}
-	if c.workspace.ID != "" {
-		keys = slices.DeleteFunc(keys, func(k Key) bool { return usable(k, c.at) != nil })
-	}
 	return wireAll(keys, func(k Key) api.Key { return s.wireKey(c, k) }), nil
 }
 

@@ -73,9 +73,10 @@ func TestSignPolicy(t *testing.T) {
 				}
 			}
 		}
+		// One whose time is over is listed too, so that the workspace can say why it does not serve.
 		keys, err := w.OfferedKeys(t.Context())
-		if err != nil || (len(keys) == 1) != (tt.signs != nil) {
-			t.Errorf("%s: the workspace is listed %d keys, %v", tt.name, len(keys), err)
+		if err != nil || len(keys) != 1 || (keys[0].Policy.Shows(api.KeyUse{}, s.Clock.Now()) == nil) != (tt.signs != nil) {
+			t.Errorf("%s: the workspace is listed %+v, %v", tt.name, keys, err)
 		}
 		if der, err := fetch(t, w, ssh.FingerprintSHA256(key)); (err == nil) != (tt.signs != nil) {
 			t.Errorf("%s: fetching the key: %d bytes, %v", tt.name, len(der), err)

@@ -108,6 +108,10 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 	case agentExtension:
 		return s.extension(ctx, request)
 	}
+	if message == agentRemoveAllV1 { // "ssh-add -D" sends it behind the one of today
+		s.log.Debug("request refused", "message", message, "why", "there are no keys of SSH 1 here")
+		return newFrame(agentFailure)
+	}
 	why, ok := refusals[message]
 	if !ok {
 		why = "unknown message"

@@ -6,6 +6,7 @@ import "encoding/binary"
 const (
 	agentFailure            = 5
 	agentSuccess            = 6
+	agentRemoveAllV1        = 9 // of SSH 1: SSH_AGENTC_REMOVE_ALL_RSA_IDENTITIES
 	agentRequestIdentities  = 11
 	agentIdentitiesAnswer   = 12
 	agentSignRequest        = 13

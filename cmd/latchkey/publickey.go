@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
@@ -128,6 +129,11 @@ func daemonKey(ctx context.Context, name string) (api.Key, error) {
 		return api.Key{}, withHint(fmt.Errorf("the workspace daemon has no keys: %s", state.ServerError), "latchkey status")
 	case len(state.Keys) == 0:
 		return api.Key{}, withHint(errors.New("the workspace daemon offers no key"), "latchkey status")
+	case state.Locked:
+		return api.Key{}, withHint(errors.New("the agent of the workspace daemon is locked"), "ssh-add -X unlocks it")
+	}
+	if err := state.Keys[0].Policy.Shows(api.KeyUse{}, time.Now()); err != nil {
+		return api.Key{}, fmt.Errorf("the workspace daemon offers no key: %w", err)
 	}
 	return offeredKey(ctx, state.Socket, state.Keys[0].Fingerprint)
 }

@@ -185,7 +185,7 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	rows = append(rows, []string{"  held", held})
 	for _, r := range d.Refusals {
-		rows = append(rows, []string{"  not signed", fmt.Sprintf("%s, with %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})
+		rows = append(rows, []string{"  kept back", fmt.Sprintf("%s, %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})
 	}
 	rows = append(rows, sshRows(d.SSH)...)
 	rows = append(rows, secretRows(d.Secrets, time.Now())...)

@@ -198,9 +198,9 @@ func TestStatusShowsRefusals(t *testing.T) {
 	got := latchkey(t, "status").ok(t)
 	for _, want := range []string{
 		"it stays at the server, which signs; it logs in everywhere; SSH signatures for git\n",
-		"\n  held        0 private keys, ",
-		"\n  not signed  just now, with " + k.Fingerprint + ": the key makes SSH signatures in the namespace git only, not in \"file\"",
-		`"latchkey key set NAME --namespace …" allows others`,
+		"\n  held       0 private keys, ",
+		"\n  kept back  just now, " + k.Fingerprint + ": the key makes SSH signatures in the namespace git only, not in \"file\"",
+		`"latchkey key set NAME --namespace …", with all it signs for, allows another`,
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q in\n%s", want, got.stdout)
@@ -212,7 +212,7 @@ func TestStatusShowsRefusals(t *testing.T) {
 	if err := client.Lock([]byte("password")); err != nil {
 		t.Fatal(err)
 	}
-	if got := latchkey(t, "status").ok(t); !strings.Contains(got.stdout, "\n  locked      no key is offered") {
+	if got := latchkey(t, "status").ok(t); !strings.Contains(got.stdout, "\n  locked     no key is offered") {
 		t.Errorf("a locked agent is not said to be:\n%s", got.stdout)
 	}
 }

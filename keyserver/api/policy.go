@@ -86,13 +86,13 @@ func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
 	case use.Namespace != "" && use.Forwarded && len(p.Hosts) > 0:
 		return refuse("sign in the workspace itself", "the key logs in to %s only: it makes no SSH signature for a forwarded agent", p.hosts())
 	case use.Namespace != "" && !p.hasNamespace(use.Namespace):
-		return refuse(`"latchkey key set NAME --namespace …" allows others`, "the key makes SSH signatures in the namespace %s only, not in %q", strings.Join(p.namespaces(), ", "), cut(use.Namespace))
+		return refuse(`"latchkey key set NAME --namespace …", with all it signs for, allows another`, "the key makes SSH signatures in the namespace %s only, not in %q", strings.Join(p.namespaces(), ", "), cut(use.Namespace))
 	case use.Namespace != "" || len(p.Hosts) == 0 || p.HostName(use) != "":
 		return nil
 	case use.Host == "":
 		return refuse("it takes OpenSSH 8.9 or newer, which says which host it logs in to", "the key logs in to %s only, and this login does not say to which host it is", p.hosts())
 	}
-	return refuse(`"latchkey key set NAME --host …" allows others`, "the key logs in to %s only, not to the host with the key %s", p.hosts(), cut(use.Host))
+	return refuse(`"latchkey key set NAME --host …", with all its hosts, allows another`, "the key logs in to %s only, not to the host with the key %s", p.hosts(), cut(use.Host))
 }
 
 // Shows says why a client must not see the key listed, which is of no use to it: as
