@@ -237,3 +237,27 @@ func TestKnownHostsPlainSSH(t *testing.T) {
 		t.Errorf("ssh without a daemon and a server: %v; want ssh's refusal and one warning:\n%s", err, out)
 	}
 }
+
+// Where there is no workspace, the user's login has the server's known hosts, for
+// plain ssh as configured and for the helper.
+func TestKnownHostsByLogin(t *testing.T) {
+	s, host := startServer(t, nil), startSSHD(t, nil)
+	u := s.newUser(t, "ada", nil)
+	w := u.newWorkspace(t, "unused", nil)
+	s.knows(t, "forge "+host.HostKey)
+	private, public := newKey(t)
+	host.Authorize(t, public)
+	own := w.Write(t, "own", string(private))
+	w.Env = without(w.Env, "LATCHKEY_TOKEN_FILE=")
+	w.Setenv("LATCHKEY_SESSION_TOKEN", u.Token)
+	w.Setenv("SSH_AUTH_SOCK", "")
+	config := w.Reaches(t, host.host("forge", "IdentityFile "+own, "GlobalKnownHostsFile none"))
+	w.forgets(t)
+	if out, err := w.Try(t, "ssh", "-F", config, "forge", "true"); err == nil {
+		t.Fatalf("a host that nobody knows was taken:\n%s", out)
+	}
+	w.Run(t, "latchkey", "gitssh", "--", "-F", config, "forge", "true")
+	w.Write(t, ".ssh/config", readFile(t, config)+"Host *\n\tKnownHostsCommand "+program(t, "latchkey")+" known-hosts-command %I %H\n")
+	w.Run(t, "ssh", "-F", config, "forge", "true")
+	w.Run(t, "latchkey", "gitssh", "--", "-F", config, "forge", "true")
+}

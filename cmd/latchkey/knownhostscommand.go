@@ -130,15 +130,19 @@ func (p *program) knownHostLines(ctx context.Context, first place, host string) 
 			return lines, err
 		}
 	}
+	var helperErr error
 	if first.name != "" {
 		lines, err := workspace.ReadKnownHosts(ctx, first.hostsSocket(), host)
+		if err == nil {
+			return lines, nil
+		}
 		if !workspace.NotRunning(err) {
-			return lines, err
+			helperErr = err
 		}
 	}
 	var keys ownKeys
 	_, err = keys.open()
-	if errors.Is(err, errNoWorkspace) {
+	if errors.Is(err, errNoWorkspace) { // for which a helper has no lines either
 		return p.linesByLogin(ctx, host, err)
 	}
 	if err != nil {
@@ -146,6 +150,9 @@ func (p *program) knownHostLines(ctx context.Context, first place, host string) 
 	}
 	defer keys.credentials.Close()
 	defer keys.client.Close()
+	if helperErr != nil { // it has asked the server
+		return nil, helperErr
+	}
 	return workspace.NewKnownHosts(keys.client).Lines(ctx, host)
 }
 
