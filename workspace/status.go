@@ -25,6 +25,7 @@ type State struct {
 	Socket      string     `json:"socket"` // the ssh-agent's
 	Server      string     `json:"server"` // its URL
 	ServerError string     `json:"server_error,omitempty"`
+	Refused     bool       `json:"refused"`        // the server says that the workspace may not have keys
 	User        string     `json:"user,omitempty"` // "" if the server could not be asked
 	Workspace   string     `json:"workspace,omitempty"`
 	Keys        []StateKey `json:"keys"`     // on offer now
@@ -145,7 +146,7 @@ func (d *Daemon) state(ctx context.Context) State {
 		s.Keys = append(s.Keys, StateKey{ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
 	}
 	if err = cmp.Or(err, keysErr); err != nil {
-		s.ServerError = err.Error()
+		s.ServerError, s.Refused = err.Error(), isRefusal(err)
 	}
 	return s
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -245,6 +244,9 @@ func onSignals(ctx context.Context, forget func()) (_ context.Context, stop func
 	}
 }
 
+// refusedHint is for a workspace token that the server does not take.
+const refusedHint = `was it revoked, has it expired, or was the workspace deleted? a new one: "latchkey workspace create NAME"`
+
 // explainWorkspace adds to an error of package workspace what the user can do.
 func explainWorkspace(err error) error {
 	var said *hintedError
@@ -260,7 +262,7 @@ func explainWorkspace(err error) error {
 	case errors.Is(err, workspace.ErrNoToken):
 		return withHint(err, `"latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE`)
 	case errors.Is(err, api.ErrUnauthenticated), errors.Is(err, api.ErrForbidden):
-		return withHint(err, fmt.Sprintf("was it revoked, has it expired, or was the workspace deleted? a new one: %q", "latchkey workspace create NAME"))
+		return withHint(err, refusedHint)
 	}
 	return err
 }

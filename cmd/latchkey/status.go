@@ -74,8 +74,12 @@ func (r statusReport) problem() error {
 		return r.loginErr
 	case r.daemonErr != nil && !workspace.NotRunning(r.daemonErr):
 		return explainWorkspace(r.daemonErr)
+	case r.Daemon != nil && r.Daemon.Refused:
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint)
 	case r.Daemon != nil && r.Daemon.ServerError != "":
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), fmt.Sprintf("is latchkeyd running at %s, and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more", r.Daemon.Server))
+	case r.Daemon != nil && r.Daemon.SSH != nil && r.Daemon.SSH.Error != "":
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.SSH.Error), "the daemon's log says more; start it anew if SSH is not served any more")
 	}
 	return nil
 }
@@ -156,6 +160,13 @@ func reachability(reachable bool, problem string) string {
 	return "reachable"
 }
 
+func daemonReachability(d *workspace.State) string {
+	if d.Refused {
+		return "refuses this workspace"
+	}
+	return reachability(d.ServerError == "" || d.User != "", d.ServerError)
+}
+
 func (r statusReport) daemonRows() [][]string {
 	d := r.Daemon
 	if d == nil {
@@ -164,7 +175,7 @@ func (r statusReport) daemonRows() [][]string {
 	rows := [][]string{
 		{"daemon", fmt.Sprintf("running since %s, process %d", d.Started.Local().Format("2006-01-02 15:04"), d.PID)},
 		{"  socket", d.Socket + used(d.Socket)},
-		{"  server", d.Server + ", " + reachability(d.ServerError == "" || d.User != "", d.ServerError)},
+		{"  server", d.Server + ", " + daemonReachability(d)},
 	}
 	if d.User != "" {
 		rows = append(rows, []string{"  workspace", fmt.Sprintf("%s of %s", d.Workspace, d.User)})
