@@ -188,6 +188,7 @@ func (d *Daemon) serve(ctx context.Context, ended chan error, control net.Listen
 	if d.config.Ready != nil {
 		d.config.Ready(AgentSocket(d.config.Dir))
 	}
+	harden.Collect() // what the start has needed: it is there all day, and works for moments
 	running := 2
 	select {
 	case <-ctx.Done():

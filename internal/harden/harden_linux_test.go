@@ -277,3 +277,31 @@ func copiesIn(t *testing.T, pid int, needle []byte) (n int) {
 	}
 	return n
 }
+
+// The program's own pages are given back, and come again when they are used.
+func TestFreeProgram(t *testing.T) {
+	resident := func() (kiB int) {
+		status, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "RssFile:")
+		if _, err := fmt.Sscan(rest, &kiB); err != nil {
+			t.Fatal(err)
+		}
+		return kiB
+	}
+	if len(programMappings()) == 0 {
+		t.Fatal("no mapping of the program's file was found")
+	}
+	for _, m := range programMappings() { // all that there is
+		for i := 0; i < len(m); i += os.Getpagesize() {
+			_ = m[i : i+1 : i+1][0]
+		}
+	}
+	before := resident()
+	freeProgram()
+	if after := resident(); after > before*3/4 { // looking needs some of them
+		t.Errorf("of %d KiB of files %d are still resident; want much less", before, after)
+	}
+}
