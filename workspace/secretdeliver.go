@@ -78,11 +78,9 @@ func (s *secretSync) drop(err error) {
 		return // it has said so before
 	}
 	s.log.Warn("the server refuses this workspace: its keys and secrets are removed", "err", err)
-	again := s.removeAll()
+	// First what programs are given: who sees a file go may ask for the rest. Who waits
+	// for a change is told when all is gone.
 	s.mu.Lock()
-	if s.current != nil {
-		s.advance()
-	}
 	old := s.current
 	s.current, s.plan, s.items = nil, plan{}, nil
 	s.link.refusal, s.link.behind = err, true
@@ -90,6 +88,12 @@ func (s *secretSync) drop(err error) {
 	s.mu.Unlock()
 	if closeErr != nil {
 		s.log.Warn("memory of secrets was not given back", "err", closeErr)
+	}
+	again := s.removeAll()
+	if old != nil {
+		s.mu.Lock()
+		s.advance()
+		s.mu.Unlock()
 	}
 	s.reported = api.DeliveryReport{}
 	s.delivering.done()
