@@ -192,9 +192,10 @@ func report(b *testing.B, agents []*contender) {
 		slices.Sort(ratios)
 		slices.Sort(a.took)
 		at := func(percent int) int64 { return a.took[len(a.took)*percent/100].Microseconds() }
-		rss, file := resident(b, a.pid)
-		b.Logf("%-8s %6.0f/s  p50 %6d us  p99 %6d us  cpu %5d us  %5.2f x openssh  %.1f MiB, %.1f of them its file's", a.name,
-			mean(a.rates), at(50), at(99), a.cpu.Microseconds()/int64(len(a.took)), ratios[len(ratios)/2], rss, file)
+		loaded, file := resident(b, a.pid)
+		rss := atRest(b, a.pid)
+		b.Logf("%-8s %6.0f/s  p50 %6d us  p99 %6d us  cpu %5d us  %5.2f x openssh  %.1f MiB (%.1f of them its file's), at rest %.1f", a.name,
+			mean(a.rates), at(50), at(99), a.cpu.Microseconds()/int64(len(a.took)), ratios[len(ratios)/2], loaded, file, rss)
 		if a != theirs {
 			b.ReportMetric(ratios[len(ratios)/2], a.name+"-x")
 			b.ReportMetric(rss, a.name+"-rss-MiB")

@@ -87,6 +87,19 @@ func firstList(b *testing.B, socket string) {
 	b.Fatalf("nobody listens at %s", socket)
 }
 
+// atRest is how much memory of a process is in RAM after its load, in MiB: the least
+// of some seconds, for ours gives back what it does not need when it has rested.
+func atRest(t testing.TB, pid int) float64 {
+	t.Helper()
+	least, _ := resident(t, pid)
+	for range 30 {
+		time.Sleep(100 * time.Millisecond)
+		now, _ := resident(t, pid)
+		least = min(least, now)
+	}
+	return least
+}
+
 // resident is how much memory of a process is in RAM, in MiB, and how much of that
 // is of files, which is its program (proc(5)).
 func resident(t testing.TB, pid int) (all, file float64) {
