@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/internal/sshpattern"
 )
 
 // FuzzAdd adds keys. What is taken must be listed, sign for the public key that
@@ -110,30 +112,6 @@ func slowAllows(list []destination, from, to ssh.PublicKey, user string) bool {
 		if from == nil && d.from.host != "" || from != nil && !has(d.from, from) {
 			return false
 		}
-		return has(d.to, to) && (d.to.user == "" || len(d.to.user) <= 12 && slowMatch(user, d.to.user) || len(d.to.user) > 12 && matchPattern(user, d.to.user))
+		return has(d.to, to) && (d.to.user == "" || sshpattern.Match(d.to.user, user))
 	})
-}
-
-// FuzzMatchPattern holds the matcher against one that is plain and slow.
-func FuzzMatchPattern(f *testing.F) {
-	f.Add("git", "g?*")
-	f.Add("aXbXc", "a*b*c")
-	f.Fuzz(func(t *testing.T, s, pattern string) {
-		if len(s) > 12 || len(pattern) > 12 {
-			return
-		}
-		if got, want := matchPattern(s, pattern), slowMatch(s, pattern); got != want {
-			t.Errorf("matchPattern(%q, %q) = %v; want %v", s, pattern, got, want)
-		}
-	})
-}
-
-func slowMatch(s, pattern string) bool {
-	switch {
-	case pattern == "":
-		return s == ""
-	case pattern[0] == '*':
-		return slowMatch(s, pattern[1:]) || s != "" && slowMatch(s[1:], pattern)
-	}
-	return s != "" && (pattern[0] == '?' || pattern[0] == s[0]) && slowMatch(s[1:], pattern[1:])
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/internal/sshpattern"
 )
 
 const (
@@ -151,37 +153,10 @@ func allows(list []destination, from, to ssh.PublicKey, user *string) bool {
 		case from == nil && d.from.host != "":
 		case from != nil && !d.from.has(from):
 		case to != nil && !d.to.has(to):
-		case user != nil && d.to.user != "" && !matchPattern(*user, d.to.user):
+		case user != nil && d.to.user != "" && !sshpattern.Match(d.to.user, *user):
 		default:
 			return true
 		}
 	}
 	return false
-}
-
-// matchPattern reports whether all of s matches a pattern in which * stands for
-// any characters, and ? for one (ssh_config(5), PATTERNS). It takes at most
-// len(s) * len(pattern) steps.
-func matchPattern(s, pattern string) bool {
-	star, again := -1, 0 // where the last * was, and where in s to try next
-	i, p := 0, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, again = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			i++
-			p++
-		case star >= 0:
-			again++
-			i, p = again, star+1
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }

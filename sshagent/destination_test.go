@@ -213,24 +213,3 @@ func TestForwardedOverLogin(t *testing.T) {
 		}
 	}
 }
-
-func TestMatchPattern(t *testing.T) {
-	for _, tt := range []struct {
-		s, pattern string
-		want       bool
-	}{
-		{"", "", true}, {"a", "", false}, {"", "*", true}, {"", "?", false}, {"a", "?", true}, {"ab", "?", false},
-		{"git", "git", true}, {"git", "gi", false}, {"gi", "git", false}, {"git", "g*", true}, {"git", "*t", true},
-		{"git", "*i*", true}, {"git", "g*x", false}, {"aab", "*ab", true}, {"abab", "*?b", true}, {"abc", "a*b*c", true},
-		{"a*c", "a*c", true}, {"abc", "**", true}, {"abc", "a?c*", true}, {"a", "a**", true}, {"mississippi", "m*issip*", true},
-	} {
-		if got := matchPattern(tt.s, tt.pattern); got != tt.want {
-			t.Errorf("matchPattern(%q, %q) = %v; want %v", tt.s, tt.pattern, got, tt.want)
-		}
-	}
-	// What would take a naive matcher longer than there is.
-	long := strings.Repeat("a", 100_000)
-	if matchPattern(long, strings.Repeat("*a", 127)+"b") {
-		t.Error("a pattern that ends in b matches a text without")
-	}
-}

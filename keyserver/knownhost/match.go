@@ -6,6 +6,8 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"strings"
+
+	"github.com/latchkey/latchkey/internal/sshpattern"
 )
 
 // IsName reports whether text is one host as ssh looks for it in a known_hosts
@@ -30,7 +32,7 @@ func Matches(hosts, name string) bool {
 	matched := false
 	for pattern := range strings.SplitSeq(strings.ToLower(hosts), ",") {
 		bare, negated := strings.CutPrefix(pattern, "!")
-		if !matchesPattern(bare, name) {
+		if !sshpattern.Match(bare, name) {
 			continue
 		}
 		if negated {
@@ -39,29 +41,6 @@ func Matches(hosts, name string) bool {
 		matched = true
 	}
 	return matched
-}
-
-// matchesPattern takes time in proportion to both lengths: only the last * can be
-// what has to take more.
-func matchesPattern(pattern, name string) bool {
-	star, taken := -1, 0 // where the last * is, and how far in name it reaches
-	p, n := 0, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, taken = p, n
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
-			p++
-			n++
-		case star >= 0:
-			taken++
-			p, n = star+1, taken
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 // matchesHashed: the salt is the key of an HMAC-SHA1 over the name, which hides it
