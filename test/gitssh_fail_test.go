@@ -253,3 +253,24 @@ func TestGitSSHPolicy(t *testing.T) {
 		}
 	})
 }
+
+// That one of two keys was kept from a host is not why the host lets nobody in: it
+// does not know the other.
+func TestGitSSHPolicyOfOneKey(t *testing.T) {
+	withAndWithoutDaemon(t, nil, func(t *testing.T, s *stage) {
+		if _, err := s.user.CreateKey(t.Context(), api.Me, api.CreateKeyRequest{Name: "work"}); err != nil {
+			t.Fatal(err)
+		}
+		_, elsewhere := newKey(t)
+		hosts := []api.KeyHost{{Name: "elsewhere", Fingerprint: fingerprintOf(t, elsewhere)}}
+		if _, err := s.user.UpdateKey(t.Context(), api.Me, "work", api.UpdateKeyRequest{Hosts: &hosts}); err != nil {
+			t.Fatal(err)
+		}
+		s.sshd.Authorize(t)
+		out, err := s.Try(t, "git", "ls-remote", s.url())
+		want := "latchkey: hint: forge does not know your key: add this line to your account there\n" + s.user.publicKey(t) + "\n"
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("git ls-remote: %v\n%s\nwant in it\n%s", err, out, want)
+		}
+	})
+}

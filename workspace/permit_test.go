@@ -245,6 +245,10 @@ func TestProofReachesTheServer(t *testing.T) {
 	if n := len(s.proofs.list); n > maxProofs {
 		t.Errorf("%d proofs are remembered; want %d at most", n, maxProofs)
 	}
+	// The oldest are forgotten, and not those of logins under way.
+	if s.proofs.take([]byte(fmt.Sprint(2*maxProofs-1))) != nil || s.proofs.take([]byte(fmt.Sprint(2*maxProofs))) == nil {
+		t.Errorf("the proofs that are remembered are not the last %d", maxProofs)
+	}
 
 	// A key that is not on offer any more is not permitted anything.
 	if err := s.Permit(sshagent.Request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {

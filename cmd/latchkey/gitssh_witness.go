@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/latchkey/latchkey/sshagent"
@@ -103,6 +105,16 @@ func (h *helper) refusal(last workspace.Offer) string {
 	return ""
 }
 
+// notKeptBack are the lines of the keys that their policy has not kept from ssh.
+func (h *helper) notKeptBack(last workspace.Offer) []string {
+	return slices.DeleteFunc(slices.Clone(last.Keys), func(line string) bool {
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		return err == nil && slices.ContainsFunc(last.Refusals, func(r workspace.StateRefusal) bool {
+			return r.At.After(h.seen.began) && r.Key == ssh.FingerprintSHA256(key)
+		})
+	})
+}
+
 // afterwards says what to do if the host was not offered the key, or has refused
 // it, and only then.
 func (h *helper) afterwards(status syscall.WaitStatus) {
@@ -111,14 +123,18 @@ func (h *helper) afterwards(status syscall.WaitStatus) {
 	if !status.Exited() || status.ExitStatus() != exitSSH || !w.asked || w.signed || w.failed || w.loggedIn {
 		return
 	}
-	if last, err := h.lastOffer(); err == nil && h.refusal(last) != "" {
+	last, err := h.lastOffer()
+	lines := h.notKeptBack(last)
+	if err == nil && len(lines) == 0 && h.refusal(last) != "" {
 		h.message("hint", fmt.Sprintf("%s was not offered your key: %s", h.args.Hostname(), printable(h.refusal(last))))
 		return
 	}
 	if !w.listed {
 		return
 	}
-	lines := h.publicKeys(w.daemon)
+	if len(lines) == 0 {
+		lines = h.publicKeys(w.daemon)
+	}
 	if len(lines) == 0 {
 		return
 	}
