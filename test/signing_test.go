@@ -172,3 +172,28 @@ func TestGitConfigPrints(t *testing.T) {
 	w.Run(t, "git", "-C", "app", "commit", "-q", "--allow-empty", "-m", "first")
 	w.verified(t, "HEAD")
 }
+
+// Who can't commit as the key's time is over, or as the agent is locked, is told so.
+func TestSigningKeptBack(t *testing.T) {
+	w, u, _ := newSigner(t)
+	w.StartDaemon(t)
+	w.Run(t, "latchkey", "git-config", "--global")
+	w.Run(t, "git", "init", "-q", "app")
+	w.Run(t, "sh", "-c", "SSH_AUTH_SOCK="+w.AgentSocket()+" SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+w.script(t, "password", "echo sesame")+" ssh-add -x")
+	commit := func(want string) {
+		t.Helper()
+		if out, err := w.Try(t, "git", "-C", "app", "commit", "-q", "--allow-empty", "-m", "x"); err == nil || !strings.Contains(out, want) {
+			t.Errorf("git commit: %v\n%s\nwant in it\n%s", err, out, want)
+		}
+	}
+	commit("latchkey: error: the agent of the workspace daemon is locked\nlatchkey: hint: ssh-add -X unlocks it")
+	w.Run(t, "sh", "-c", "SSH_AUTH_SOCK="+w.AgentSocket()+" SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+filepath.Join(w.Home, "password")+" ssh-add -X")
+	if _, err := u.UpdateKey(t.Context(), api.Me, api.DefaultKey, api.UpdateKeyRequest{UsableSeconds: new(int64(1))}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the key's time is over", func() bool {
+		out, err := w.Try(t, "latchkey", "status")
+		return err == nil && strings.Contains(out, "was usable until")
+	})
+	commit("latchkey: hint: \"latchkey key set NAME --usable 8h\" lets it be used again")
+}

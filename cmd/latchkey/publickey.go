@@ -132,8 +132,9 @@ func daemonKey(ctx context.Context, name string) (api.Key, error) {
 	case state.Locked:
 		return api.Key{}, withHint(errors.New("the agent of the workspace daemon is locked"), "ssh-add -X unlocks it")
 	}
-	if err := state.Keys[0].Policy.Shows(api.KeyUse{}, time.Now()); err != nil {
-		return api.Key{}, fmt.Errorf("the workspace daemon offers no key: %w", err)
+	var kept *api.Error
+	if errors.As(state.Keys[0].Policy.Shows(api.KeyUse{}, time.Now()), &kept) {
+		return api.Key{}, withHint(fmt.Errorf("the workspace daemon offers no key: %s", kept.Message), kept.Detail)
 	}
 	return offeredKey(ctx, state.Socket, state.Keys[0].Fingerprint)
 }
