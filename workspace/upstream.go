@@ -79,7 +79,7 @@ func (u *upstreams) addOwn(socket string, since time.Time, changes bool) {
 		if sameFile(socket, u.own) { // a link that a login has turned to this agent meanwhile
 			return nil, errOwnAgent
 		}
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		return dialAgent(ctx, socket)
 	}}
 	e := &upstreamAgent{StateAgent: StateAgent{Name: own.Name, Socket: socket, Since: since}}
 	u.mu.Lock()

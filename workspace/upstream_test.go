@@ -230,23 +230,46 @@ func TestAttachRefuses(t *testing.T) {
 
 // The agent of another user is refused: they would hear of what is signed.
 func TestAttachRefusesOtherUsers(t *testing.T) {
+	socket := agentOfNobody(t)
+	d, managed, _, _ := startAttached(t, "")
+	if err := AttachAgent(t.Context(), d.config.Dir, socket); err == nil || !strings.Contains(err.Error(), "it is served by a process of another user (uid 65534") {
+		t.Errorf("AttachAgent of another user's agent: %v; want that it is refused", err)
+	}
+	d.mustOffer(t, "after it was refused", managed)
+}
+
+// Nor does a private key go to another user's, at a path that the user's own agent had.
+func TestOwnAgentIsAnotherUsers(t *testing.T) {
+	managed := newEd25519(t)
+	d, _ := startDaemon(t, Config{Dir: socketDir(t), Client: newClient(t, &testServer{keys: []testKey{managed}}), Idle: sshagent.DefaultIdle,
+		Upstream: agentOfNobody(t), AddUpstream: true, Log: slog.New(slog.DiscardHandler)})
+	d.mustOffer(t, "before another user's agent", managed)
+	conn, err := net.Dial("unix", AgentSocket(d.config.Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := agent.NewClient(conn).Add(agent.AddedKey{PrivateKey: newEd25519(t).private}); err == nil {
+		t.Error("a key was added to another user's agent")
+	}
+}
+
+// agentOfNobody runs an agent of another user, whose socket is everyone's.
+func agentOfNobody(t *testing.T) (socket string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can run an agent of another user")
 	}
-	d, managed, _, _ := startAttached(t, "")
 	dir := socketDir(t)
 	const nobody = 65534
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "agent.1")
+	socket = filepath.Join(dir, "agent.1")
 	startOpenSSHAgent(t, socket, func(cmd *exec.Cmd) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	})
-	if err := AttachAgent(t.Context(), d.config.Dir, socket); err == nil || !strings.Contains(err.Error(), "it is served by a process of another user (uid 65534") {
-		t.Errorf("AttachAgent of another user's agent: %v; want that it is refused", err)
-	}
-	d.mustOffer(t, "after it was refused", managed)
+	return socket
 }
 
 func TestAttachIsBounded(t *testing.T) {
