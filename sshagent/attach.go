@@ -53,10 +53,10 @@ type attachment struct {
 // upstreamLinks are the links of a new client to the other agents whose keys it
 // is offered. They dial when they are needed.
 func (s *Server) upstreamLinks() (links []*upstreamLink) {
-	for _, u := range s.Upstreams {
-		links = append(links, &upstreamLink{Upstream: u})
-	}
 	via := viaRequest(nil, s.ready().id)
+	for _, u := range s.Upstreams {
+		links = append(links, &upstreamLink{Upstream: u, via: via})
+	}
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	for _, a := range s.state.attached {

@@ -79,10 +79,10 @@ func TestChangesPassRaw(t *testing.T) {
 			if got := exchange(t, conn, request); !bytes.Equal(got, []byte{answer}) {
 				t.Errorf("%s was answered with %v; want the upstream agent's %d", name, got, answer)
 			}
-			if got := up.seen(); len(got) != 1 || !bytes.Equal(got[0], request) {
+			if got := up.asked(); len(got) != 1 || !bytes.Equal(got[0], request) {
 				t.Errorf("%s: the upstream agent got %q; want %q", name, got, request)
 			}
-			if got := slices.Concat(other.seen(), second.seen()); len(got) > 0 {
+			if got := slices.Concat(other.asked(), second.asked()); len(got) > 0 {
 				t.Errorf("%s: other agents got %q; want nothing", name, got)
 			}
 			if n := s.Held(); n != 0 {
@@ -116,7 +116,7 @@ func TestChangesLeaveManagedKeys(t *testing.T) {
 		} {
 			do(t, conn, what+" a managed key of "+kind, request, false)
 		}
-		if got := up.seen(); len(got) != 0 {
+		if got := up.asked(); len(got) != 0 {
 			t.Errorf("%s: the upstream agent got %q; want nothing", kind, got)
 		}
 		log.want(t, errManaged.Error())
@@ -134,12 +134,12 @@ func TestChangesRefusedHere(t *testing.T) {
 	for name, request := range changes(t) {
 		do(t, conn, name+" with NoAdd", request, strings.HasPrefix(name, "remove"))
 	}
-	before := len(up.seen())
+	before := len(up.asked())
 	do(t, conn, "locking", lockRequest(agentLock, "password"), true)
 	for name, request := range changes(t) {
 		do(t, conn, name+" while locked", request, false)
 	}
-	if got := up.seen()[before:]; len(got) > 0 {
+	if got := up.asked()[before:]; len(got) > 0 {
 		t.Errorf("while locked, the upstream agent got %q; want nothing, not even the lock", got)
 	}
 }
@@ -156,7 +156,7 @@ func TestChangesFromAfar(t *testing.T) {
 		for what, request := range changes(t) {
 			do(t, conn, name+": "+what, request, false)
 		}
-		if got := up.seen(); slices.ContainsFunc(got, func(f []byte) bool { return !bytes.Equal(f, bind) }) {
+		if got := up.asked(); slices.ContainsFunc(got, func(f []byte) bool { return !bytes.Equal(f, bind) }) {
 			t.Errorf("%s: the upstream agent got %q; want nothing but the bind", name, got)
 		}
 	}
@@ -189,7 +189,7 @@ func TestAttachedTakesNoChanges(t *testing.T) {
 	conn := connect(t, serve(t, s))
 	do(t, conn, "adding", addition{key: newKey(t), comment: "own"}.request(t), true)
 	do(t, conn, "adding a smartcard", smartcard(agentAddSmartcardKey), false)
-	if got := up.seen(); len(got) > 0 {
+	if got := up.asked(); len(got) > 0 {
 		t.Errorf("an attached agent got %q; want nothing", got)
 	}
 	wantKeys(t, conn, "after adding", "own")
@@ -250,8 +250,14 @@ func TestPassedIsWiped(t *testing.T) {
 	for kind, key := range testKeys() {
 		secrets[kind] = privateFields(key)[4:36]
 	}
+	hangingUp := &scripted{answer: func(request []byte) []byte {
+		if request[0] == agentExtension { // says where the link comes from
+			return frame([]byte{agentFailure})
+		}
+		return nil
+	}}
 	for what, request := range requests {
-		for name, up := range map[string]*scripted{"took it": granting(), "hung up": {answer: func([]byte) []byte { return nil }}, "was away": nil} {
+		for name, up := range map[string]*scripted{"took it": granting(), "hung up": hangingUp, "was away": nil} {
 			var conn *spy
 			s := &Server{Upstreams: []Upstream{{Name: "up", Changes: true, Dial: func(ctx context.Context) (net.Conn, error) {
 				if up == nil {
@@ -261,7 +267,8 @@ func TestPassedIsWiped(t *testing.T) {
 				conn = &spy{Conn: c}
 				return conn, err
 			}}}}
-			sess := newSession(s, &stream{in: bytes.NewReader(frame(request))})
+			next := []byte{0} // of its next request, so it has not hung up
+			sess := newSession(s, &stream{in: bytes.NewReader(append(frame(request), next...))})
 			got, err := sess.in.next()
 			if err != nil {
 				t.Fatal(err)
@@ -270,8 +277,8 @@ func TestPassedIsWiped(t *testing.T) {
 			left := map[string][]byte{"the frame": got, "the link's buffer": sess.in.r.b}
 			if conn != nil {
 				left["what was sent"] = slices.Concat(conn.written...)
-				if len(left["what was sent"]) != 4+len(request) {
-					t.Errorf("%s: %d bytes were sent; want %d", what, len(left["what was sent"]), 4+len(request))
+				if n := len(conn.written[len(conn.written)-1]); n != 4+len(request) {
+					t.Errorf("%s: %d bytes were sent; want %d", what, n, 4+len(request))
 				}
 			}
 			for where, b := range left {

@@ -5,10 +5,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh/agent"
 )
 
 // relay serves a socket that leads to another one, byte by byte, as "ssh -A" does:
@@ -90,6 +93,30 @@ func TestLoopThroughRelay(t *testing.T) {
 	}
 	if n := links.Load(); n != 1 {
 		t.Errorf("the agent asked itself %d times for one list; want once", n)
+	}
+}
+
+// So is the user's own agent, if that leads back here.
+func TestLoopThroughOwnAgent(t *testing.T) {
+	s := &Server{Source: newSource(t, testKeys()["ed25519"])}
+	socket := filepath.Join(privateDir(t), "agent.sock")
+	l, err := Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, links := relay(t, socket)
+	s.Upstreams = []Upstream{{Name: "itself", Dial: dialSocket(back), Changes: true}}
+	serveOn(t, s, l)
+	a := client(t, socket)
+	keys, err := a.List()
+	if err != nil || len(keys) != 1 {
+		t.Errorf("List = %v, %v; want the key of the source", keys, err)
+	}
+	if err := a.Add(agent.AddedKey{PrivateKey: newKey(t)}); err == nil {
+		t.Error("a key was added to an agent that passes it on to itself")
+	}
+	if n := links.Load(); n != 1 {
+		t.Errorf("the agent asked itself %d times; want once", n)
 	}
 }
 
