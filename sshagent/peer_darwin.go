@@ -22,9 +22,8 @@ func peerCredentials(fd int) (Peer, error) {
 	return Peer{UID: int(c.Uid), PID: pid}, nil
 }
 
-// onlyStopped takes a client from which nothing more will come for one that is
-// gone.
-func onlyStopped(net.Conn) bool { return false }
+// hungUp knows nothing of a link's other end.
+func hungUp(net.Conn) (gone, known bool) { return false, false }
 
 // restrict does nothing: the mode of a socket can be set only when it is bound.
 // Until then, as ever, Accept refuses the processes of other users.

@@ -18,25 +18,23 @@ func peerCredentials(fd int) (Peer, error) {
 	return Peer{UID: int(c.Uid), PID: int(c.Pid)}, nil
 }
 
-// onlyStopped reports whether the other end, from which nothing more will come, can
-// still be answered: it has shut down its sending only, as "nc -N" and socat do
-// behind a request.
-func onlyStopped(conn net.Conn) bool {
+// hungUp reports whether the other end is gone, if that can be known. One that has
+// shut down its sending only, as "nc -N" and socat do behind a request, is there.
+func hungUp(conn net.Conn) (gone, known bool) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
-		return false
+		return false, false
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return false
+		return false, false
 	}
-	hungUp := true
 	err = raw.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd)}}
 		_, err := unix.Poll(fds, 0)
-		hungUp = err != nil || fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+		gone = err != nil || fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 	})
-	return err == nil && !hungUp
+	return gone || err != nil, true
 }
 
 // restrict sets the mode of a socket before it is bound: on Linux the file that

@@ -164,24 +164,12 @@ const lookAgain = time.Second
 // whileConnected calls f with a context that also ends when the client hangs
 // up: nobody should wait, or be asked to touch a token, for a client that is gone.
 func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
-	if s.in.r.buffered() > 0 { // its next request: it is there
-		f(ctx)
-		return
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watched, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
-		_, err := s.in.r.peek(1)
-		for err == io.EOF && onlyStopped(s.conn) { // of its end no more is heard: look for it
-			select {
-			case <-done:
-				return
-			case <-time.After(lookAgain):
-			}
-		}
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if s.hangsUp(done) {
 			cancel(errHungUp)
 		}
 	}()
@@ -192,6 +180,30 @@ func (s *session) whileConnected(ctx context.Context, f func(context.Context)) {
 		s.conn.SetReadDeadline(time.Time{})
 	}()
 	f(ctx)
+}
+
+// hangsUp waits until the client hangs up, or done is closed and the link's read
+// deadline is over, and reports whether it has. What it sends meanwhile stays.
+func (s *session) hangsUp(done <-chan struct{}) bool {
+	_, err := s.in.r.peek(1)
+	if err != nil && err != io.EOF {
+		return !errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	// Once it has sent its next request, or its last, nothing is heard of its end: look
+	// for it.
+	for {
+		switch gone, known := hungUp(s.conn); {
+		case !known:
+			return err == io.EOF
+		case gone:
+			return true
+		}
+		select {
+		case <-done:
+			return false
+		case <-time.After(lookAgain):
+		}
+	}
 }
 
 var errHungUp = errors.New("the client hung up")
