@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// What an added key may be made of, so that a list of keys has room for all.
+	// What an added key may be made of. A list has no room for the largest of them
+	// all: see list.
 	maxComment = 1 << 10
 	maxBlob    = 16 << 10
 

@@ -39,7 +39,7 @@ func (s *Server) start(conn net.Conn) {
 	st := &s.state
 	st.mu.Lock()
 	if len(st.links) >= maxLinks {
-		st.dropIdle(s.logger())
+		st.dropIdle(s.logger(), errFull)
 	}
 	full, said := len(st.links) >= maxLinks, st.full
 	ok := !full && !st.isClosed
@@ -51,7 +51,7 @@ func (s *Server) start(conn net.Conn) {
 	st.mu.Unlock()
 	if !ok {
 		if full && !said { // one line, not one for each
-			s.logger().Error("clients refused: there are too many", "limit", maxLinks)
+			s.logger().Error("clients refused", "why", errFull)
 		}
 		cancel()
 		conn.Close()
@@ -68,9 +68,18 @@ func (s *Server) start(conn net.Conn) {
 	}()
 }
 
+var errFull = fmt.Errorf("there are %d clients, which is the limit", maxLinks)
+
+// makeRoom is dropIdle for who does not hold the lock.
+func (st *state) makeRoom(log *slog.Logger, why error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.dropIdle(log, why)
+}
+
 // dropIdle ends the link that has been idle for longest, if it has for long
 // enough, and takes it off the table. The lock is held.
-func (st *state) dropIdle(log *slog.Logger) {
+func (st *state) dropIdle(log *slog.Logger, why error) {
 	var oldest *link
 	before := time.Now().Add(-idleLink)
 	for l := range st.links {
@@ -79,7 +88,7 @@ func (st *state) dropIdle(log *slog.Logger) {
 		}
 	}
 	if oldest != nil {
-		log.Warn("a client that asks nothing had to make room for another", "limit", maxLinks, "idle", time.Since(before).Round(time.Second))
+		log.Warn("a client that asks nothing had to make room for another", "why", why, "idle", time.Since(before).Round(time.Second))
 		oldest.end()
 		delete(st.links, oldest)
 	}

@@ -57,8 +57,13 @@ func (s *Server) Serve(l net.Listener) error {
 		case !passes(err):
 			return fmt.Errorf("accepting clients: %w", err)
 		}
+		if delay == 0 { // one line, not one for each try
+			s.logger().Error("accepting clients: trying again", "err", err)
+		}
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			s.state.makeRoom(s.logger(), err)
+		}
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-		s.logger().Error("accepting clients: trying again", "in", delay, "err", err)
 		select {
 		case <-time.After(delay):
 		case <-closed:

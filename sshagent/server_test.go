@@ -32,6 +32,9 @@ func TestAcceptGoesOn(t *testing.T) {
 				t.Errorf("after %v the next client waited for %v; want at most a second", passing, waited)
 			}
 			log.want(t, "trying again", passing.Error())
+			if n := strings.Count(log.String(), "trying again"); n != 1 {
+				t.Errorf("the log says %d times that accepting is tried again; want once:\n%s", n, &log)
+			}
 		})
 	}
 }
@@ -95,7 +98,7 @@ func TestTooManyLinks(t *testing.T) {
 				t.Errorf("client %d was served", maxLinks+1)
 			}
 		}
-		if n := strings.Count(log.String(), "too many"); n != 1 {
+		if n := strings.Count(log.String(), "clients refused"); n != 1 {
 			t.Errorf("the log says %d times that there are too many clients; want once:\n%s", n, &log)
 		}
 		if err := b.signOn(conns[0]); err != nil {
@@ -151,6 +154,30 @@ func TestIdleMakesRoom(t *testing.T) {
 }
 
 // Half a frame must not hold memory for ever; a client that sends nothing may stay.
+// Nor is there room when there are no descriptors, which may be long before that.
+func TestIdleGivesDescriptors(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, b *bubble) {
+		conns := []net.Conn{b.dial(), b.dial(), b.dial()}
+		time.Sleep(idleLink)
+		for i := range conns[:2] {
+			if _, err := tryExchange(conns[i], []byte{agentRequestIdentities}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 5 {
+			b.l.errs <- &net.OpError{Op: "accept", Net: "unix", Err: syscall.EMFILE}
+		}
+		if err := b.sign(); err != nil {
+			t.Errorf("a client for whom another has to go: %v", err)
+		}
+		for i, conn := range conns {
+			if _, err := tryExchange(conn, []byte{agentRequestIdentities}); (err == nil) != (i < 2) {
+				t.Errorf("client %d: %v; want only the last one ended, which was silent for a minute", i, err)
+			}
+		}
+	})
+}
+
 func TestHalfFrame(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, b *bubble) {
 		idle, half := b.dial(), b.dial()
