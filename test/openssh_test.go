@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // opensshTests are OpenSSH's own tests of its ssh-agent, and one made from them,
@@ -16,6 +17,9 @@ var opensshTests = []string{
 	"agent-restrict", "agent-timeout", "sshsig", "agent", "agent-subprocess", "hostkey-agent", "cert-file",
 	"agent-ptrace", "agent-getpeereid", "agent-getpeereid-open",
 }
+
+// longPatience is how long one may take: agent-restrict logs in hundreds of times.
+const longPatience = 15 * time.Minute
 
 // atOnce is how many of them run at a time: they sleep most of the time.
 const atOnce = 4
@@ -99,7 +103,7 @@ func startOpenSSHTest(t *testing.T, slots chan struct{}, agent, name string, env
 			return
 		}
 		defer func() { <-slots }()
-		ctx, cancel := context.WithTimeout(ctx, 2*patience)
+		ctx, cancel := context.WithTimeout(ctx, longPatience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "sh", "openssh/run.sh", name)
 		cmd.Env = append(append(os.Environ(), "SSHAGENT=", "PROGRAM="+filepath.Join(programs, "sshagent")), env...)
