@@ -88,14 +88,20 @@ func newSSH(server sshServer, agents sshd.Agents, secrets func() ([]byte, error)
 
 // authorized lets the owner in, under their own name or that of the account
 // whose programs run: there is nobody else here.
-func (s *sshService) authorized(user string, key ssh.PublicKey) (name string, ok bool) {
+func (s *sshService) authorized(user string, key ssh.PublicKey) sshAuthorized {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owner == "" || user != s.owner && user != s.account.Name {
-		return "", false
+	if s.owner == "" {
+		return sshAuthorized{Why: "the key server has not said who may log in"}
 	}
-	name, ok = s.keys[string(key.Marshal())]
-	return name, ok
+	if user != s.owner && user != s.account.Name {
+		return sshAuthorized{Why: fmt.Sprintf("only %q and %q may log in", s.owner, s.account.Name)}
+	}
+	name, ok := s.keys[string(key.Marshal())]
+	if !ok {
+		return sshAuthorized{Why: fmt.Sprintf("no such login key of %s: \"latchkey login-key add\" makes it one", s.owner)}
+	}
+	return sshAuthorized{Name: name, OK: true}
 }
 
 // ask has the server asked soon. It does nothing on nil.

@@ -87,7 +87,7 @@ func TestSSHFollowsServer(t *testing.T) {
 		ended := make(chan struct{})
 		front := &testFront{done: make(chan struct{})}
 		go func() { s.run(ctx, front); close(ended) }()
-		in := func(user string) bool { _, ok := s.authorized(user, laptop.public); return ok }
+		in := func(user string) bool { return s.authorized(user, laptop.public).OK }
 		synctest.Wait()
 		if st := s.state(); in("alice") || st.HostKey != "" || st.Error == "" || len(st.Users) != 0 {
 			t.Errorf("before the server has answered, the state is %+v, and alice is in: %t", st, in("alice"))

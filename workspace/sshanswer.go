@@ -42,8 +42,9 @@ const (
 type (
 	sshLogin      struct{ User, Key []byte } // as the client has sent them
 	sshAuthorized struct {
-		Name string
+		Name string // of the key
 		OK   bool
+		Why  string // they may not
 	}
 	sshToSign struct {
 		Data      []byte
@@ -70,8 +71,7 @@ func (p *sshProcess) answer(ask string, body []byte, _ *os.File) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		name, ok := p.service.authorized(string(login.User), key)
-		return sshAuthorized{name, ok}, nil
+		return p.service.authorized(string(login.User), key), nil
 	case askSign:
 		s, err := parsed[sshToSign](body)
 		if err != nil {

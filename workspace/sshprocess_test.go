@@ -255,7 +255,7 @@ func TestSSHFront(t *testing.T) {
 	if err := client.Wait(); err == nil {
 		t.Error("the client of a key that was deleted was told nothing")
 	}
-	<-agents.detached // it goes with its client, not with the process only
+	<-agents.detached   // it goes with its client, not with the process only
 	p.link.closeWrite() // as when the daemon ends
 	if err := <-ended; err != nil {
 		t.Errorf("it has ended with %v", err)

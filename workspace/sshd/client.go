@@ -22,7 +22,7 @@ type client struct {
 	gone    chan struct{} // closed by Close
 	closing sync.Once
 
-	// Guarded by the server's mu.
+	// Guarded by the server's mu, and not changed once they are set.
 	user string
 	key  ssh.PublicKey // nil: has not logged in
 
@@ -113,34 +113,35 @@ func (s *Server) serverConfig(ctx gliderlabs.Context) *ssh.ServerConfig {
 		// A key may be shown that its owner does not hold, and the user name
 		// may change with each try; here both are final.
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			if !c.welcome(conn.User(), key, func() *ssh.ServerConn {
+			return p, c.welcome(conn.User(), key, func() *ssh.ServerConn {
 				done, _ := ctx.Value(gliderlabs.ContextKeyConn).(*ssh.ServerConn)
 				return done
-			}) {
-				return nil, errors.New("the key may not log in as this user")
-			}
-			return p, nil
+			})
 		},
 	}
 }
 
 // welcome notes that the client has logged in, if it may. From then on it is
 // watched, by what conn returns.
-func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.ServerConn) bool {
+func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.ServerConn) error {
 	s := c.server
-	// With the lock, lest Recheck miss a client whose key is taken away now.
+	s.judging.RLock()
+	defer s.judging.RUnlock()
+	name, err := s.Authorized(user, key)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, ok := s.Authorized(user, key)
-	if !ok || !s.clients[c] { // it has been closed meanwhile
-		return false
+	if !s.clients[c] { // it has been closed meanwhile
+		return net.ErrClosed
 	}
 	c.waiting.Stop()
 	c.user, c.key = user, key
 	s.running.Go(func() { c.watch(conn) })
 	s.known(c)
 	s.Log.Info("SSH login", "user", user, "key", ssh.FingerprintSHA256(key), "name", name, "remote", c.RemoteAddr().String())
-	return true
+	return nil
 }
 
 // known counts a client no longer among the strangers. mu is held.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,14 +102,70 @@ func TestNoSHA1(t *testing.T) {
 	}
 }
 
+// Who is in goes on while somebody else is judged, however long that takes.
+func TestSlowJudge(t *testing.T) {
+	judging, answer := make(chan struct{}), make(chan struct{})
+	var asked atomic.Int32
+	s := start(t, func(server *Server) {
+		judge := server.Authorized
+		server.Authorized = func(user string, key ssh.PublicKey) (string, error) {
+			if user == "slow" {
+				if asked.Add(1) == 2 { // the first time the key is only shown
+					close(judging)
+					<-answer
+				}
+				user = "alice"
+			}
+			return judge(user, key)
+		}
+	})
+	c := s.dial()
+	came := make(chan error, 1)
+	go func() {
+		slow, err := s.try("slow", ssh.PublicKeys(s.key))
+		if err == nil {
+			slow.Close()
+		}
+		came <- err
+	}()
+	<-judging
+	if err := newSession(t, c).Run("true"); err != nil {
+		t.Error(err)
+	}
+	if other, err := s.try("alice", ssh.PublicKeys(s.key)); err != nil {
+		t.Error(err)
+	} else {
+		other.Close()
+	}
+	close(answer)
+	if err := <-came; err != nil {
+		t.Errorf("who was judged slowly: %v", err)
+	}
+}
+
 // Somebody who is logged in is not any more when their key is taken away.
 func TestRecheck(t *testing.T) {
 	s := start(t, nil)
 	c := s.dial()
-	s.Recheck()
+	if err := s.Recheck(); err != nil {
+		t.Error(err)
+	}
 	if err := newSession(t, c).Run("true"); err != nil {
 		t.Fatalf("after a check that found nothing: %v", err)
 	}
+	// While nobody says who may be in, nobody is put out, and nobody comes in.
+	unknown := errors.New("no answer")
+	s.become(func() { s.unknown = unknown })
+	if err := s.Recheck(); !errors.Is(err, unknown) {
+		t.Errorf("Recheck = %v; want %v", err, unknown)
+	}
+	if err := newSession(t, c).Run("true"); err != nil {
+		t.Fatalf("after a check that nobody answered: %v", err)
+	}
+	if _, err := s.try("alice", ssh.PublicKeys(s.key)); err == nil {
+		t.Error("somebody logs in while it is not known whether they may")
+	}
+	s.become(func() { s.unknown = nil })
 	s.revoke()
 	c.Wait()
 	if _, err := s.try("alice", ssh.PublicKeys(s.key)); err == nil {
@@ -249,7 +306,7 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"
 func TestLoginTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &buffer{}
-		s := &Server{HostKey: newSigner(t), Authorized: func(string, ssh.PublicKey) (string, bool) { return "", false }, Log: slog.New(slog.NewTextHandler(log, nil))}
+		s := &Server{HostKey: newSigner(t), Authorized: func(string, ssh.PublicKey) (string, error) { return "", ErrRefused }, Log: slog.New(slog.NewTextHandler(log, nil))}
 		l := &pipes{make(chan net.Conn), make(chan struct{})}
 		served := make(chan error)
 		go func() { served <- s.Serve(l) }()
@@ -300,10 +357,10 @@ func TestUserOfTheMoment(t *testing.T) {
 	}
 	defer c.Close()
 	conn := func() *ssh.ServerConn { return nil }
-	if c.welcome("root", s.key.PublicKey(), conn) || c.welcome("alice", newSigner(t).PublicKey(), conn) || c.key != nil {
+	if c.welcome("root", s.key.PublicKey(), conn) == nil || c.welcome("alice", newSigner(t).PublicKey(), conn) == nil || c.key != nil {
 		t.Error("another user, or another key, was let in at the last moment")
 	}
-	if !c.welcome("alice", s.key.PublicKey(), conn) || c.key == nil || c.user != "alice" {
+	if err := c.welcome("alice", s.key.PublicKey(), conn); err != nil || c.key == nil || c.user != "alice" {
 		t.Error("alice was not let in with her key")
 	}
 }
