@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,17 +93,29 @@ func newSSH(server sshServer, agents sshd.Agents, secrets func() ([]byte, error)
 func (s *sshService) authorized(user string, key ssh.PublicKey) sshAuthorized {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owner == "" {
-		return sshAuthorized{Why: "the key server has not said who may log in"}
+	users := s.users()
+	if len(users) == 0 {
+		return sshAuthorized{Why: "the key server names nobody who may"}
 	}
-	if user != s.owner && user != s.account.Name {
-		return sshAuthorized{Why: fmt.Sprintf("only %q and %q may log in", s.owner, s.account.Name)}
+	if !slices.Contains(users, user) {
+		return sshAuthorized{Why: "log in as " + strings.Join(users, " or ")}
 	}
 	name, ok := s.keys[string(key.Marshal())]
 	if !ok {
 		return sshAuthorized{Why: fmt.Sprintf("no such login key of %s: \"latchkey login-key add\" makes it one", s.owner)}
 	}
 	return sshAuthorized{Name: name, OK: true}
+}
+
+// users are the names under which one may log in. mu is held.
+func (s *sshService) users() []string {
+	switch s.owner {
+	case "":
+		return []string{}
+	case s.account.Name:
+		return []string{s.owner}
+	}
+	return []string{s.owner, s.account.Name}
 }
 
 // ask has the server asked soon. It does nothing on nil.
@@ -246,15 +260,9 @@ func (s *sshService) note(err error) {
 func (s *sshService) state() *StateSSH {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := &StateSSH{Address: s.address, Users: []string{}, LoginKeys: len(s.keys)}
+	st := &StateSSH{Address: s.address, Users: s.users(), LoginKeys: len(s.keys)}
 	if s.host != nil {
 		st.HostKey = ssh.FingerprintSHA256(s.host.PublicKey())
-	}
-	if s.owner != "" {
-		st.Users = append(st.Users, s.owner)
-		if s.account.Name != s.owner {
-			st.Users = append(st.Users, s.account.Name)
-		}
 	}
 	switch {
 	case s.ended != nil:

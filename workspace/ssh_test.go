@@ -98,6 +98,17 @@ func TestSSHFollowsServer(t *testing.T) {
 		if st := s.state(); !in("alice") || !in("dev") || in("root") || in("") || st.HostKey != ssh.FingerprintSHA256(server.host.public) || st.LoginKeys != 1 || st.Error != "" {
 			t.Errorf("when it has answered, the state is %+v; alice is in: %t, dev: %t, root: %t", st, in("alice"), in("dev"), in("root"))
 		}
+		for why, login := range map[string]struct {
+			user string
+			key  testKey
+		}{
+			"log in as alice or dev":     {"root", laptop},
+			"no such login key of alice": {"dev", newEd25519(t)},
+		} {
+			if got := s.authorized(login.user, login.key.public); got.OK || !strings.HasPrefix(got.Why, why) {
+				t.Errorf("%s is judged %+v; want them refused: %s", login.user, got, why)
+			}
+		}
 		tell := func(change func()) {
 			server.become(change)
 			s.ask()

@@ -22,9 +22,12 @@ type client struct {
 	gone    chan struct{} // closed by Close
 	closing sync.Once
 
+	refusal Refusal // if it does not log in; for the goroutine that shakes hands
+
 	// Guarded by the server's mu, and not changed once they are set.
-	user string
-	key  ssh.PublicKey // nil: has not logged in
+	user, name string        // under which it has logged in, and of its key
+	key        ssh.PublicKey // nil: has not logged in
+	sentAway   string        // why, if we ended it before it had
 
 	mu       sync.Mutex
 	forwards map[string]io.Closer // what is listened on for it; nil: ended
@@ -48,15 +51,17 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := l.server.admit(conn); c != nil {
+		c, err := l.server.admit(conn)
+		if err == nil {
 			return c, nil
 		}
 		conn.Close()
+		l.server.refused(Refusal{Remote: conn.RemoteAddr().String(), Why: err.Error()})
 	}
 }
 
-// admit makes a client of a connection, or returns nil if it is one too many.
-func (s *Server) admit(conn net.Conn) *client {
+// admit makes a client of a connection, unless it is one too many.
+func (s *Server) admit(conn net.Conn) (*client, error) {
 	host := conn.RemoteAddr().String()
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -69,21 +74,30 @@ func (s *Server) admit(conn net.Conn) *client {
 		strangers += n
 	}
 	if s.closed {
-		return nil
+		return nil, ErrServerClosed
 	}
 	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost && !isLoopback(host) {
-		s.Log.Warn("SSH client refused: too many have not logged in yet", "remote", conn.RemoteAddr().String())
-		return nil
+		return nil, errors.New("too many have not logged in yet")
 	}
 	s.clients[c] = true
 	s.hosts[host]++
 	s.running.Add(1)
 	// Not a deadline: gliderlabs/ssh sets its own.
 	c.waiting = time.AfterFunc(loginTime, func() {
-		s.Log.Warn("SSH client refused: it took too long to log in", "remote", conn.RemoteAddr().String())
-		conn.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.sendAway("it took too long to log in")
 	})
-	return c
+	return c, nil
+}
+
+// sendAway ends the connection of a client that has not logged in. The server's mu
+// is held.
+func (c *client) sendAway(why string) {
+	if c.key == nil && c.server.clients[c] && c.sentAway == "" {
+		c.sentAway = why
+		c.Conn.Close()
+	}
 }
 
 // isLoopback reports whether an address is one that many clients share: whoever
@@ -113,11 +127,14 @@ func (s *Server) serverConfig(ctx gliderlabs.Context) *ssh.ServerConfig {
 		// A key may be shown that its owner does not hold, and the user name
 		// may change with each try; here both are final.
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			return p, c.welcome(conn.User(), key, func() *ssh.ServerConn {
+			err := c.welcome(conn.User(), key, func() *ssh.ServerConn {
 				done, _ := ctx.Value(gliderlabs.ContextKeyConn).(*ssh.ServerConn)
 				return done
 			})
+			c.refusal.shown(conn.User(), key, err)
+			return p, err
 		},
+		AuthLogCallback: c.refusal.tried,
 	}
 }
 
@@ -133,11 +150,11 @@ func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.Server
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.clients[c] { // it has been closed meanwhile
+	if !s.clients[c] || c.sentAway != "" { // it has been closed meanwhile
 		return net.ErrClosed
 	}
 	c.waiting.Stop()
-	c.user, c.key = user, key
+	c.user, c.name, c.key = user, name, key
 	s.running.Go(func() { c.watch(conn) })
 	s.known(c)
 	s.Log.Info("SSH login", "user", user, "key", ssh.FingerprintSHA256(key), "name", name, "remote", c.RemoteAddr().String())
@@ -151,14 +168,10 @@ func (s *Server) known(c *client) {
 	}
 }
 
-// failed is called for a client that did not log in.
+// failed is called for a client that did not log in. Close tells of those who have
+// tried to; others are port scans, and clients that only look for the host key.
 func (s *Server) failed(conn net.Conn, err error) {
-	var auth *ssh.ServerAuthError
-	if !errors.As(err, &auth) { // a port scan, or a client that only looks for the host key
-		s.Log.Debug("SSH client left before it logged in", "remote", conn.RemoteAddr().String(), "err", err)
-		return
-	}
-	s.Log.Warn("SSH login refused", "remote", conn.RemoteAddr().String(), "err", err)
+	s.Log.Debug("SSH client left before it logged in", "remote", conn.RemoteAddr().String(), "err", err)
 }
 
 // Close ends the connection and what was listened on for it. gliderlabs/ssh
@@ -183,11 +196,25 @@ func (c *client) Close() error {
 		delete(s.clients, c)
 		if c.key == nil {
 			s.known(c)
-		} else {
-			s.Log.Info("SSH connection ended", "key", ssh.FingerprintSHA256(c.key), "remote", c.RemoteAddr().String())
 		}
 		s.mu.Unlock()
+		c.tell()
 		s.running.Done()
 	})
 	return err
+}
+
+// tell says in the log how it was with a client that has gone.
+func (c *client) tell() {
+	remote, r := c.RemoteAddr().String(), c.refusal
+	if c.key != nil {
+		c.server.Log.Info("SSH connection ended", "user", c.user, "key", ssh.FingerprintSHA256(c.key), "name", c.name, "remote", remote)
+		return
+	}
+	if r.Remote = remote; c.sentAway != "" {
+		r.Why = c.sentAway
+	}
+	if r.Why != "" {
+		c.server.refused(r)
+	}
 }

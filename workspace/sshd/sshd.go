@@ -68,13 +68,15 @@ type Server struct {
 	// It is locked before mu, which is not held while somebody is judged: that may take long.
 	judging sync.RWMutex
 
-	mu       sync.Mutex
-	closed   bool
-	listener net.Listener // nil: Serve was not called
-	clients  map[*client]bool
-	hosts    map[string]int // strangers by their address
-	sessions map[*session]bool
-	running  sync.WaitGroup // clients and sessions
+	mu         sync.Mutex
+	closed     bool
+	listener   net.Listener // nil: Serve was not called
+	clients    map[*client]bool
+	hosts      map[string]int // strangers by their address
+	told       rate           // refusals of who has shown no key
+	toldOfKeys rate
+	sessions   map[*session]bool
+	running    sync.WaitGroup // clients and sessions
 }
 
 // Serve serves the clients that l accepts until Shutdown, or until l fails. It
@@ -115,6 +117,7 @@ func (s *Server) configure() {
 	// Without this handler gliderlabs/ssh lets everybody in.
 	s.server.PublicKeyHandler = func(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
 		_, err := s.Authorized(ctx.User(), key)
+		clientOf(ctx).refusal.shown(ctx.User(), key, err)
 		return err == nil
 	}
 	s.server.ConnectionFailedCallback = s.failed
