@@ -40,6 +40,9 @@ func TestSSHLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.daemon.await(t, regexp.MustCompile(`"SSH login refused" user=alice keys=`+regexp.QuoteMeta(ssh.FingerprintSHA256(key))+` remote=127\.0\.0\.1:\d+ why=".*latchkey login-key add`))
+	await(t, "latchkey status names the key", func() bool {
+		return strings.Contains(l.box.Run(t, "latchkey", "status"), " with "+ssh.FingerprintSHA256(key)+": may not log in")
+	})
 	if l.box.uid() != 0 {
 		if in("-l", "root") {
 			t.Error("one may log in as root")

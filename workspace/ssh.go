@@ -40,6 +40,17 @@ type StateSSH struct {
 	Users     []string `json:"users"`      // the names under which one may log in
 	LoginKeys int      `json:"login_keys"` // that may log in
 	Error     string   `json:"error,omitempty"`
+
+	Refusal *StateSSHRefusal `json:"refusal,omitempty"` // the last one; nil: none yet
+}
+
+// A StateSSHRefusal is a login with a key that was refused.
+type StateSSHRefusal struct {
+	At     time.Time `json:"at"`
+	User   string    `json:"user"`   // the last name that was tried
+	Keys   []string  `json:"keys"`   // the fingerprints of those that were shown
+	Remote string    `json:"remote"` // where it came from
+	Why    string    `json:"why"`
 }
 
 // A sshService has SSH served by what the server says: with the host key that it
@@ -64,6 +75,8 @@ type sshService struct {
 	owner string            // the user's name; "": nobody may log in
 	keys  map[string]string // login keys, by their wire form: their names
 	err   error             // of the last request
+
+	refusal *StateSSHRefusal // the last one; nil: none yet
 }
 
 // A sshChild is the process that serves SSH: see [sshProcess].
@@ -256,11 +269,18 @@ func (s *sshService) note(err error) {
 	}
 }
 
+// noteRefusal remembers the last login that was refused.
+func (s *sshService) noteRefusal(r sshd.Refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = &StateSSHRefusal{At: time.Now(), User: r.User, Keys: r.Keys, Remote: r.Remote, Why: r.Why}
+}
+
 // state is for the status.
 func (s *sshService) state() *StateSSH {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := &StateSSH{Address: s.address, Users: s.users(), LoginKeys: len(s.keys)}
+	st := &StateSSH{Address: s.address, Users: s.users(), LoginKeys: len(s.keys), Refusal: s.refusal}
 	if s.host != nil {
 		st.HostKey = ssh.FingerprintSHA256(s.host.PublicKey())
 	}

@@ -151,6 +151,7 @@ func (f *sshFront) serve(s sshServing) error {
 	}
 	f.server = &sshd.Server{
 		HostKey: sshHostSigner{f.link, key}, Authorized: f.authorized, Account: s.Account, SFTP: s.SFTP, Agents: f, Log: f.log,
+		Refused: func(r sshd.Refusal) { f.link.tell(askRefused, r) },
 		Environ: func(base []string) []string { return f.environ(base, s.Environ) },
 		Start:   func(cmd *exec.Cmd) error { return f.process.AsStarted(cmd.Start) },
 	}

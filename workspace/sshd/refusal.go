@@ -68,6 +68,9 @@ func (s *Server) refused(r Refusal) {
 		facts = append(facts, "left_out_before", left)
 	}
 	s.Log.Warn("SSH login refused", facts...)
+	if s.Refused != nil && len(r.Keys) > 0 {
+		s.Refused(r)
+	}
 }
 
 // A rate bounds how often something is told. The zero value is one.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -44,7 +45,8 @@ func TestRefusal(t *testing.T) {
 		{"an escape and a line", "\x1b[2J\nlevel=INFO", []ssh.AuthMethod{ssh.PublicKeys(one)}, `user="\x1b[2J\nlevel=INFO" keys=` + name(one) + ` remote=127.0.0.1:1 why="may not log in"`},
 		{"a long name", strings.Repeat("a", 20_000), []ssh.AuthMethod{ssh.PublicKeys(one)}, `user=` + strings.Repeat("a", maxToldUser) + ` keys=` + name(one) + ` remote=127.0.0.1:1 why="may not log in"`},
 	} {
-		s := start(t, nil)
+		var told []Refusal
+		s := start(t, func(s *Server) { s.Refused = func(r Refusal) { told = append(told, r) } })
 		s.key = key
 		if client, err := s.try(c.user, c.methods...); err == nil {
 			client.Close()
@@ -53,6 +55,13 @@ func TestRefusal(t *testing.T) {
 		s.stop() // it has told all then
 		if got := s.refusals(); len(got) != 1 || got[0] != c.want {
 			t.Errorf("%s: the log says\n%s\nwant\n%s", c.what, strings.Join(got, "\n"), c.want)
+		}
+		var keys []string // what the status is for
+		for _, r := range told {
+			keys = append(keys, r.Keys...)
+		}
+		if want := regexp.MustCompile(`SHA256:[^ "]+`).FindAllString(c.want, -1); !slices.Equal(keys, want) || (len(told) > 0) != (len(want) > 0) {
+			t.Errorf("%s: who is told of refusals hears of %+v; want the keys %v", c.what, told, want)
 		}
 	}
 	// A key that is not known, before one that is, is no refusal; nor is a port scan.
