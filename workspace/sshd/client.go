@@ -1,7 +1,6 @@
 package sshd
 
 import (
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -38,75 +37,6 @@ type client struct {
 type clientKey struct{}
 
 func clientOf(ctx gliderlabs.Context) *client { return ctx.Value(clientKey{}).(*client) }
-
-// A listener accepts clients, but not too many strangers.
-type listener struct {
-	net.Listener
-	server *Server
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		c, err := l.server.admit(conn)
-		if err == nil {
-			return c, nil
-		}
-		conn.Close()
-		l.server.refused(Refusal{Remote: conn.RemoteAddr().String(), Why: err.Error()})
-	}
-}
-
-// admit makes a client of a connection, unless it is one too many.
-func (s *Server) admit(conn net.Conn) (*client, error) {
-	host := conn.RemoteAddr().String()
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	c := &client{Conn: conn, server: s, host: host, gone: make(chan struct{}), forwards: make(map[string]io.Closer)}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	strangers := 0
-	for _, n := range s.hosts {
-		strangers += n
-	}
-	if s.closed {
-		return nil, ErrServerClosed
-	}
-	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost && !isLoopback(host) {
-		return nil, errors.New("too many have not logged in yet")
-	}
-	s.clients[c] = true
-	s.hosts[host]++
-	s.running.Add(1)
-	// Not a deadline: gliderlabs/ssh sets its own.
-	c.waiting = time.AfterFunc(loginTime, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		c.sendAway("it took too long to log in")
-	})
-	return c, nil
-}
-
-// sendAway ends the connection of a client that has not logged in. The server's mu
-// is held.
-func (c *client) sendAway(why string) {
-	if c.key == nil && c.server.clients[c] && c.sentAway == "" {
-		c.sentAway = why
-		c.Conn.Close()
-	}
-}
-
-// isLoopback reports whether an address is one that many clients share: whoever
-// comes through a port forwarder has the forwarder's. A few who do not log in must
-// not keep out the owner, who comes the same way.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
 
 // accepted has the handlers find the client.
 func (s *Server) accepted(ctx gliderlabs.Context, conn net.Conn) net.Conn {
@@ -159,13 +89,6 @@ func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.Server
 	s.known(c)
 	s.Log.Info("SSH login", "user", user, "key", ssh.FingerprintSHA256(key), "name", name, "remote", c.RemoteAddr().String())
 	return nil
-}
-
-// known counts a client no longer among the strangers. mu is held.
-func (s *Server) known(c *client) {
-	if s.hosts[c.host]--; s.hosts[c.host] == 0 {
-		delete(s.hosts, c.host)
-	}
 }
 
 // failed is called for a client that did not log in. Close tells of those who have

@@ -80,8 +80,8 @@ func start(t *testing.T, change func(*Server)) *site {
 		if err := <-ended; !errors.Is(err, ErrServerClosed) {
 			t.Errorf("Serve = %v; want ErrServerClosed", err)
 		}
-		if len(s.clients)+len(s.sessions)+len(s.hosts) != 0 {
-			t.Errorf("after Shutdown there are %d clients, %d sessions, %d addresses of strangers; want none", len(s.clients), len(s.sessions), len(s.hosts))
+		if len(s.clients)+len(s.sessions)+len(s.strangers) != 0 {
+			t.Errorf("after Shutdown there are %d clients, %d sessions, %d strangers; want none", len(s.clients), len(s.sessions), len(s.strangers))
 		}
 		if t.Failed() {
 			t.Logf("the server said:\n%s", s.log)

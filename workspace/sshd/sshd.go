@@ -28,14 +28,11 @@ var (
 	ErrRefused = errors.New("may not log in")
 )
 
-// What a client may do before it has shown who it is. The times and numbers are
-// those of OpenSSH's LoginGraceTime (half of it), MaxAuthTries, MaxStartups and
-// PerSourceMaxStartups.
+// What a client may do before it has shown who it is, as with OpenSSH's
+// LoginGraceTime (half of it) and MaxAuthTries.
 const (
-	loginTime          = time.Minute
-	maxAuthTries       = 6
-	maxStrangers       = 100 // connections at once that have not logged in
-	maxStrangersOfHost = 10  // of them, from one address that is not loopback
+	loginTime    = time.Minute
+	maxAuthTries = 6
 )
 
 // Agents takes the ssh-agents that people bring along with "ssh -A".
@@ -73,8 +70,8 @@ type Server struct {
 	closed     bool
 	listener   net.Listener // nil: Serve was not called
 	clients    map[*client]bool
-	hosts      map[string]int // strangers by their address
-	told       rate           // refusals of who has shown no key
+	strangers  []*client // who has not logged in, the first that came first
+	told       rate      // refusals of who has shown no key
 	toldOfKeys rate
 	sessions   map[*session]bool
 	running    sync.WaitGroup // clients and sessions
@@ -93,7 +90,7 @@ func (s *Server) Serve(l net.Listener) error {
 		return ErrServerClosed
 	}
 	s.listener = l
-	s.clients, s.hosts, s.sessions = make(map[*client]bool), make(map[string]int), make(map[*session]bool)
+	s.clients, s.sessions = make(map[*client]bool), make(map[*session]bool)
 	s.configure()
 	s.mu.Unlock()
 	err := s.server.Serve(&listener{l, s})
