@@ -97,16 +97,22 @@ func (s *session) signAdded(ctx context.Context, key *addedKey, r signRequest) (
 			}
 		}
 	}
-	if !s.server.added().use(key, func() { answer, err = s.signWith(key.signer, r.data, algorithm) }) {
+	if !s.server.added().use(key, func() { answer, err = s.signWith(ctx, key.signer, r.data, algorithm) }) {
 		return nil, errNoSuchKey
 	}
 	return answer, err
 }
 
 // signWith makes a signature, and the answer of it.
-func (s *session) signWith(signer Signer, data []byte, algorithm string) (answer []byte, err error) {
+func (s *session) signWith(ctx context.Context, signer Signer, data []byte, algorithm string) (answer []byte, err error) {
 	err = guard(s.log, "signing", func() error {
-		sig, err := signer.SignWithAlgorithm(rand.Reader, data, algorithm)
+		var sig *ssh.Signature
+		var err error
+		if slow, ok := signer.(ContextSigner); ok {
+			s.whileConnected(ctx, func(ctx context.Context) { sig, err = slow.SignContext(ctx, data, algorithm) })
+		} else {
+			sig, err = signer.SignWithAlgorithm(rand.Reader, data, algorithm)
+		}
 		if err != nil {
 			return fmt.Errorf("signing: %w", err)
 		}
@@ -157,7 +163,7 @@ func (s *session) signSource(ctx context.Context, key Key, r signRequest) (answe
 	if err != nil {
 		return nil, fmt.Errorf("fetching the private key: %w", err)
 	}
-	return s.signWith(h.signer, r.data, algorithm)
+	return s.signWith(ctx, h.signer, r.data, algorithm)
 }
 
 // fetchSigner asks for a private key and checks that it is the one.

@@ -58,6 +58,14 @@ type Signer interface {
 	Close() error
 }
 
+// A ContextSigner is a Signer of the Source that takes its time, as one that asks
+// another machine. Its signatures are asked for with SignContext, whose context ends when
+// the client hangs up.
+type ContextSigner interface {
+	Signer
+	SignContext(ctx context.Context, data []byte, algorithm string) (*ssh.Signature, error)
+}
+
 // An Upstream is another agent whose keys a Server offers behind its own. Each
 // client gets a link of its own to it, and frames pass through untouched.
 type Upstream struct {

@@ -35,8 +35,19 @@ func TestSSHLogin(t *testing.T) {
 	if in("-i", other, "-o", "IdentityFile=none", "-F", "none", "-p", l.Port, "-o", "HostName=127.0.0.1", "-l", "alice", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes") {
 		t.Error("a key that is not the account's logs in")
 	}
-	if in("-l", "root") && l.box.uid() != 0 {
-		t.Error("one may log in as root")
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(public))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.daemon.await(t, regexp.MustCompile(`"SSH login refused" user=alice keys=`+regexp.QuoteMeta(ssh.FingerprintSHA256(key))+` remote=127\.0\.0\.1:\d+ why=".*latchkey login-key add`))
+	await(t, "latchkey status names the key", func() bool {
+		return strings.Contains(l.box.Run(t, "latchkey", "status"), " with "+ssh.FingerprintSHA256(key)+": may not log in")
+	})
+	if l.box.uid() != 0 {
+		if in("-l", "root") {
+			t.Error("one may log in as root")
+		}
+		l.daemon.await(t, regexp.MustCompile(`"SSH login refused" user=root keys=SHA256:.* why="may not log in: log in as alice or `))
 	}
 	if out := l.SSH(t, "-l", "alice", "box", "echo in"); out != "in\n" {
 		t.Errorf("as alice: %q", out)

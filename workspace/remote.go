@@ -26,7 +26,7 @@ type remoteSigner struct {
 	closed atomic.Bool
 }
 
-var _ sshagent.Signer = (*remoteSigner)(nil)
+var _ sshagent.ContextSigner = (*remoteSigner)(nil)
 
 func (r *remoteSigner) PublicKey() ssh.PublicKey { return r.public }
 
@@ -35,16 +35,24 @@ func (r *remoteSigner) Sign(random io.Reader, data []byte) (*ssh.Signature, erro
 }
 
 func (r *remoteSigner) SignWithAlgorithm(_ io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	return r.SignContext(context.Background(), data, algorithm)
+}
+
+// SignContext has the server sign until ctx ends: then nobody wants the signature any
+// more, which is no refusal and says nothing of the server.
+func (r *remoteSigner) SignContext(ctx context.Context, data []byte, algorithm string) (*ssh.Signature, error) {
 	fingerprint := ssh.FingerprintSHA256(r.public)
-	sig, err := r.sign(fingerprint, data, algorithm)
+	sig, err := r.sign(ctx, fingerprint, data, algorithm)
 	if err != nil {
-		r.source.refusals.add(fingerprint, err)
+		if ctx.Err() == nil {
+			r.source.refusals.add(fingerprint, err)
+		}
 		return nil, fmt.Errorf("having the server sign with %s: %w", fingerprint, err)
 	}
 	return sig, nil
 }
 
-func (r *remoteSigner) sign(fingerprint string, data []byte, algorithm string) (*ssh.Signature, error) {
+func (r *remoteSigner) sign(wanted context.Context, fingerprint string, data []byte, algorithm string) (*ssh.Signature, error) {
 	if r.closed.Load() {
 		return nil, errForgotten
 	}
@@ -56,11 +64,14 @@ func (r *remoteSigner) sign(fingerprint string, data []byte, algorithm string) (
 	if auth, _, err := signdata.Parse(data); err == nil && auth != nil {
 		request.Host = r.source.proofs.take(auth.SessionID)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), signTimeout)
+	ctx, cancel := context.WithTimeout(wanted, signTimeout)
 	defer cancel()
 	blob, err := r.source.server.Sign(ctx, request)
 	if errors.Is(err, api.ErrConflict) { // the key's settings were changed at the same time
 		blob, err = r.source.server.Sign(ctx, request)
+	}
+	if err != nil && wanted.Err() != nil {
+		return nil, context.Cause(wanted)
 	}
 	if err := r.source.noteUse(err); err != nil {
 		return nil, err

@@ -1,18 +1,21 @@
 package workspace
 
 import (
+	"context"
 	"crypto/elliptic"
 	"errors"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/sshagent"
 )
 
 // sshsig is what ssh-keygen -Y sign has signed.
@@ -148,4 +151,41 @@ func TestModeBecomesSign(t *testing.T) {
 	if len(server.signs) != 1 {
 		t.Errorf("the server was asked to sign %d times; want once", len(server.signs))
 	}
+}
+
+// A signature that nobody waits for any more is not asked for any longer, and is not
+// told as a refusal.
+func TestRemoteSignerWhoseClientLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := newEd25519(t)
+		server := &testServer{keys: []testKey{key}, mode: api.SignMode}
+		s := newSource(server, nil)
+		mustKeys(t, s)
+		signer, err := s.Signer(t.Context(), key.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.become(func() { server.hang = make(chan struct{}) })
+		ctx, leave := context.WithCancelCause(t.Context())
+		gone := errors.New("the client hung up")
+		began, ended := time.Now(), make(chan error)
+		go func() {
+			_, err := signer.(sshagent.ContextSigner).SignContext(ctx, sshsig("git"), "")
+			ended <- err
+		}()
+		synctest.Wait()
+		leave(gone)
+		if err := <-ended; !errors.Is(err, gone) || time.Since(began) != 0 {
+			t.Errorf("SignContext = %v after %v; want %v at once", err, time.Since(began), gone)
+		}
+		if last := s.refusals.last(); len(last) != 0 || s.err != nil {
+			t.Errorf("the refusals are %+v, and the server's error is %v; want neither", last, s.err)
+		}
+		if _, err := signer.Sign(nil, sshsig("git")); err == nil || time.Since(began) != signTimeout {
+			t.Errorf("Sign = %v after %v; want it to give up after %v", err, time.Since(began), signTimeout)
+		}
+		if last := s.refusals.last(); len(last) != 1 {
+			t.Errorf("the refusals are %+v; want that of who has waited", last)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +40,17 @@ type StateSSH struct {
 	Users     []string `json:"users"`      // the names under which one may log in
 	LoginKeys int      `json:"login_keys"` // that may log in
 	Error     string   `json:"error,omitempty"`
+
+	Refusal *StateSSHRefusal `json:"refusal,omitempty"` // the last one; nil: none yet
+}
+
+// A StateSSHRefusal is a login with a key that was refused.
+type StateSSHRefusal struct {
+	At     time.Time `json:"at"`
+	User   string    `json:"user"`   // the last name that was tried
+	Keys   []string  `json:"keys"`   // the fingerprints of those that were shown
+	Remote string    `json:"remote"` // where it came from
+	Why    string    `json:"why"`
 }
 
 // A sshService has SSH served by what the server says: with the host key that it
@@ -62,6 +75,8 @@ type sshService struct {
 	owner string            // the user's name; "": nobody may log in
 	keys  map[string]string // login keys, by their wire form: their names
 	err   error             // of the last request
+
+	refusal *StateSSHRefusal // the last one; nil: none yet
 }
 
 // A sshChild is the process that serves SSH: see [sshProcess].
@@ -88,14 +103,32 @@ func newSSH(server sshServer, agents sshd.Agents, secrets func() ([]byte, error)
 
 // authorized lets the owner in, under their own name or that of the account
 // whose programs run: there is nobody else here.
-func (s *sshService) authorized(user string, key ssh.PublicKey) (name string, ok bool) {
+func (s *sshService) authorized(user string, key ssh.PublicKey) sshAuthorized {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owner == "" || user != s.owner && user != s.account.Name {
-		return "", false
+	users := s.users()
+	if len(users) == 0 {
+		return sshAuthorized{Why: "the key server names nobody who may"}
 	}
-	name, ok = s.keys[string(key.Marshal())]
-	return name, ok
+	if !slices.Contains(users, user) {
+		return sshAuthorized{Why: "log in as " + strings.Join(users, " or ")}
+	}
+	name, ok := s.keys[string(key.Marshal())]
+	if !ok {
+		return sshAuthorized{Why: fmt.Sprintf("no such login key of %s: \"latchkey login-key add\" makes it one", s.owner)}
+	}
+	return sshAuthorized{Name: name, OK: true}
+}
+
+// users are the names under which one may log in. mu is held.
+func (s *sshService) users() []string {
+	switch s.owner {
+	case "":
+		return []string{}
+	case s.account.Name:
+		return []string{s.owner}
+	}
+	return []string{s.owner, s.account.Name}
 }
 
 // ask has the server asked soon. It does nothing on nil.
@@ -236,19 +269,20 @@ func (s *sshService) note(err error) {
 	}
 }
 
+// noteRefusal remembers the last login that was refused.
+func (s *sshService) noteRefusal(r sshd.Refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = &StateSSHRefusal{At: time.Now(), User: r.User, Keys: r.Keys, Remote: r.Remote, Why: r.Why}
+}
+
 // state is for the status.
 func (s *sshService) state() *StateSSH {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := &StateSSH{Address: s.address, Users: []string{}, LoginKeys: len(s.keys)}
+	st := &StateSSH{Address: s.address, Users: s.users(), LoginKeys: len(s.keys), Refusal: s.refusal}
 	if s.host != nil {
 		st.HostKey = ssh.FingerprintSHA256(s.host.PublicKey())
-	}
-	if s.owner != "" {
-		st.Users = append(st.Users, s.owner)
-		if s.account.Name != s.owner {
-			st.Users = append(st.Users, s.account.Name)
-		}
 	}
 	switch {
 	case s.ended != nil:

@@ -87,7 +87,7 @@ func TestSSHFollowsServer(t *testing.T) {
 		ended := make(chan struct{})
 		front := &testFront{done: make(chan struct{})}
 		go func() { s.run(ctx, front); close(ended) }()
-		in := func(user string) bool { _, ok := s.authorized(user, laptop.public); return ok }
+		in := func(user string) bool { return s.authorized(user, laptop.public).OK }
 		synctest.Wait()
 		if st := s.state(); in("alice") || st.HostKey != "" || st.Error == "" || len(st.Users) != 0 {
 			t.Errorf("before the server has answered, the state is %+v, and alice is in: %t", st, in("alice"))
@@ -97,6 +97,17 @@ func TestSSHFollowsServer(t *testing.T) {
 		synctest.Wait()
 		if st := s.state(); !in("alice") || !in("dev") || in("root") || in("") || st.HostKey != ssh.FingerprintSHA256(server.host.public) || st.LoginKeys != 1 || st.Error != "" {
 			t.Errorf("when it has answered, the state is %+v; alice is in: %t, dev: %t, root: %t", st, in("alice"), in("dev"), in("root"))
+		}
+		for why, login := range map[string]struct {
+			user string
+			key  testKey
+		}{
+			"log in as alice or dev":     {"root", laptop},
+			"no such login key of alice": {"dev", newEd25519(t)},
+		} {
+			if got := s.authorized(login.user, login.key.public); got.OK || !strings.HasPrefix(got.Why, why) {
+				t.Errorf("%s is judged %+v; want them refused: %s", login.user, got, why)
+			}
 		}
 		tell := func(change func()) {
 			server.become(change)

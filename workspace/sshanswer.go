@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/workspace/sshd"
 )
 
 // Bounds on what that process may ask for. It reads what strangers send, so
@@ -20,7 +22,8 @@ const (
 	maxSSHUser      = 256      // bytes of the name of one who logs in
 	maxSSHLoginKey  = 8 << 10  // bytes of their key: RSA of 16384 bits has 2 KiB
 	maxSSHAgents    = 256
-	maxSSHAgentName = 128 // bytes
+	maxSSHAgentName = 128     // bytes
+	maxSSHRefusal   = 4 << 10 // bytes, of which text that is not plain takes six each
 
 	// The hash that a key exchange ends with, and that the host key signs (RFC
 	// 4253, section 8): of SHA-1 up to SHA-512.
@@ -33,6 +36,7 @@ const (
 	askRecheck    = "recheck"    // of the process
 	askDial       = "dial"       // of the process: sshAgent; a descriptor comes along
 	askAuthorized = "authorized" // of the daemon: sshLogin, which sshAuthorized answers
+	askRefused    = "refused"    // of the daemon, for its status: sshd.Refusal; it has no answer
 	askSign       = "sign"       // of the daemon: sshToSign, which ssh.Signature answers
 	askVariables  = "variables"  // of the daemon, which a SecretState answers
 	askAttach     = "attach"     // of the daemon: sshAgent
@@ -42,8 +46,9 @@ const (
 type (
 	sshLogin      struct{ User, Key []byte } // as the client has sent them
 	sshAuthorized struct {
-		Name string
+		Name string // of the key
 		OK   bool
+		Why  string // they may not
 	}
 	sshToSign struct {
 		Data      []byte
@@ -70,8 +75,16 @@ func (p *sshProcess) answer(ask string, body []byte, _ *os.File) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		name, ok := p.service.authorized(string(login.User), key)
-		return sshAuthorized{name, ok}, nil
+		return p.service.authorized(string(login.User), key), nil
+	case askRefused:
+		if len(body) > maxSSHRefusal {
+			return nil, fmt.Errorf("a refusal of %d bytes", len(body))
+		}
+		r, err := parsed[sshd.Refusal](body)
+		if err == nil {
+			p.service.noteRefusal(r)
+		}
+		return nil, err
 	case askSign:
 		s, err := parsed[sshToSign](body)
 		if err != nil {

@@ -137,12 +137,19 @@ func TestSSHProcessIsNotTrusted(t *testing.T) {
 		"an agent with a long name":     {askAttach, sshAgent{2, "ssh -A from " + strings.Repeat("x", maxSSHAgentName), hash}},
 		"an agent without a session":    {askAttach, sshAgent{2, name, nil}},
 		"an agent that there is":        {askAttach, sshAgent{1, name, hash}},
+		"to show a long refusal":        {askRefused, sshd.Refusal{Why: strings.Repeat("x", maxSSHRefusal)}},
 		"the private key":               {"key", nil},
 		"the daemon to serve":           {askServe, sshServing{}},
 	} {
 		if err := ask(question.ask, question.body, nil); err == nil || errors.Is(err, errLinkEnded) {
 			t.Errorf("%s: %v; want it refused", what, err)
 		}
+	}
+	if err := ask(askRefused, sshd.Refusal{User: "mallory", Keys: []string{"SHA256:m"}, Remote: "192.0.2.1:22", Why: "nobody knows it"}, nil); err != nil {
+		t.Error(err)
+	}
+	if got := p.service.state().Refusal; got == nil || got.User != "mallory" || got.Why != "nobody knows it" {
+		t.Errorf("the status has the refusal %+v; want that of mallory", got)
 	}
 	refused := 0
 	for i := range uint64(maxSSHAgents) {
@@ -255,7 +262,7 @@ func TestSSHFront(t *testing.T) {
 	if err := client.Wait(); err == nil {
 		t.Error("the client of a key that was deleted was told nothing")
 	}
-	<-agents.detached // it goes with its client, not with the process only
+	<-agents.detached   // it goes with its client, not with the process only
 	p.link.closeWrite() // as when the daemon ends
 	if err := <-ended; err != nil {
 		t.Errorf("it has ended with %v", err)

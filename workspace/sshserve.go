@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -31,6 +32,7 @@ type sshFront struct {
 	listener net.Listener
 	process  harden.Report
 	log      *slog.Logger
+	patience time.Duration // with the daemon, for an answer
 	wake     chan struct{} // holds one: see who may still be in
 	failed   chan error    // holds one: why nobody is accepted any more
 	running  sync.WaitGroup
@@ -75,7 +77,7 @@ func inherited[T any](fd uintptr, take func(*os.File) (T, error)) (v T, err erro
 
 func newSSHFront(conn *net.UnixConn, l net.Listener, process harden.Report, log *slog.Logger) *sshFront {
 	f := &sshFront{
-		listener: l, process: process, log: log,
+		listener: l, process: process, log: log, patience: sshTimeout,
 		wake: make(chan struct{}, 1), failed: make(chan error, 1),
 		agents: make(map[uint64]func(context.Context) (net.Conn, error)),
 	}
@@ -149,6 +151,7 @@ func (f *sshFront) serve(s sshServing) error {
 	}
 	f.server = &sshd.Server{
 		HostKey: sshHostSigner{f.link, key}, Authorized: f.authorized, Account: s.Account, SFTP: s.SFTP, Agents: f, Log: f.log,
+		Refused: func(r sshd.Refusal) { f.link.tell(askRefused, r) },
 		Environ: func(base []string) []string { return f.environ(base, s.Environ) },
 		Start:   func(cmd *exec.Cmd) error { return f.process.AsStarted(cmd.Start) },
 	}
@@ -160,42 +163,68 @@ func (f *sshFront) serve(s sshServing) error {
 	return nil
 }
 
-// recheck ends the connections of who may not be in any more, when it is told to.
+// recheck ends the connections of who may not be in any more, when it is told to. A
+// daemon that does not answer, for the machine is busy or was asleep, costs
+// nobody their session: it is asked again until it answers or ends.
 func (f *sshFront) recheck(ctx context.Context) {
+	whenTold(ctx, f.wake, func() bool {
+		f.mu.Lock()
+		server := f.server
+		f.mu.Unlock()
+		if server == nil {
+			return true
+		}
+		err := server.Recheck()
+		if err != nil {
+			f.log.Warn("SSH connections stay as they are: who may be in is asked again", "err", err)
+		}
+		return err == nil
+	})
+}
+
+// whenTold does something whenever it is told to, and again while that fails.
+func whenTold(ctx context.Context, told <-chan struct{}, do func() (ok bool)) {
+	again := newRetry(watchLeast, watchMost)
+	defer again.done()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-f.wake:
+		case <-told:
+		case <-again.C:
 		}
-		f.mu.Lock()
-		server := f.server
-		f.mu.Unlock()
-		if server != nil {
-			server.Recheck()
+		if do() {
+			again.done()
+		} else {
+			again.again()
 		}
 	}
 }
 
-// ask asks the daemon, which answers at once.
+// ask asks the daemon, which answers at once unless the machine is busy.
 func (f *sshFront) ask(what string, question, answer any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), sshTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), f.patience)
 	defer cancel()
 	return f.link.ask(ctx, what, question, answer, nil)
 }
 
 // authorized lets in whom the daemon does. It is not asked about what nobody has.
-func (f *sshFront) authorized(user string, key ssh.PublicKey) (name string, ok bool) {
+func (f *sshFront) authorized(user string, key ssh.PublicKey) (name string, err error) {
 	blob := key.Marshal()
 	if len(user) > maxSSHUser || len(blob) > maxSSHLoginKey {
-		return "", false
+		return "", fmt.Errorf("%w: nobody has such a long name, or such a large key", sshd.ErrRefused)
 	}
 	var answer sshAuthorized
-	if err := f.ask(askAuthorized, sshLogin{[]byte(user), blob}, &answer); err != nil {
-		f.log.Warn("the daemon does not say who may log in", "err", err)
-		return "", false
+	err = f.ask(askAuthorized, sshLogin{[]byte(user), blob}, &answer)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errLinkEnded):
+		return "", fmt.Errorf("the daemon does not answer: %w", err)
+	case err != nil:
+		return "", fmt.Errorf("%w: %w", sshd.ErrRefused, err)
+	case !answer.OK:
+		return "", fmt.Errorf("%w: %s", sshd.ErrRefused, answer.Why)
 	}
-	return answer.Name, answer.OK
+	return answer.Name, nil
 }
 
 func (f *sshFront) environ(base, finds []string) []string {

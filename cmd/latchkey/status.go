@@ -243,6 +243,9 @@ func sshRows(s *workspace.StateSSH) [][]string {
 	if s.HostKey != "" {
 		rows = append(rows, []string{"  host key", s.HostKey})
 	}
+	if r := s.Refusal; r != nil {
+		rows = append(rows, []string{"  ssh refused", printable(fmt.Sprintf("%s, %s from %s with %s: %s", humane(r.At, time.Now()), r.User, r.Remote, strings.Join(r.Keys, " "), r.Why))})
+	}
 	if s.Error != "" {
 		rows = append(rows, []string{"  ssh trouble", s.Error})
 	}

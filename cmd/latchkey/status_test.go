@@ -175,6 +175,18 @@ func TestStatusShowsSecrets(t *testing.T) {
 	}
 }
 
+// Whose key is not known to the SSH server sees there which one it is. What a stranger
+// called himself does nothing to the terminal.
+func TestStatusShowsSSHRefusal(t *testing.T) {
+	rows := sshRows(&workspace.StateSSH{Address: "127.0.0.1:2222", Refusal: &workspace.StateSSHRefusal{
+		At: time.Now(), User: "al\x1b[2Jice", Keys: []string{"SHA256:a", "SHA256:b"}, Remote: "192.0.2.1:22", Why: "no such login key of alice",
+	}})
+	want := []string{"  ssh refused", "just now, al\ufffd[2Jice from 192.0.2.1:22 with SHA256:a SHA256:b: no such login key of alice"}
+	if got := rows[len(rows)-1]; !slices.Equal(got, want) {
+		t.Errorf("the last row is %q; want %q", got, want)
+	}
+}
+
 // What a key has not signed, and why, is shown where its user looks.
 func TestStatusShowsRefusals(t *testing.T) {
 	s := loggedIn(t)

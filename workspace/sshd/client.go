@@ -1,7 +1,6 @@
 package sshd
 
 import (
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -22,9 +21,12 @@ type client struct {
 	gone    chan struct{} // closed by Close
 	closing sync.Once
 
-	// Guarded by the server's mu.
-	user string
-	key  ssh.PublicKey // nil: has not logged in
+	refusal Refusal // if it does not log in; for the goroutine that shakes hands
+
+	// Guarded by the server's mu, and not changed once they are set.
+	user, name string        // under which it has logged in, and of its key
+	key        ssh.PublicKey // nil: has not logged in
+	sentAway   string        // why, if we ended it before it had
 
 	mu       sync.Mutex
 	forwards map[string]io.Closer // what is listened on for it; nil: ended
@@ -35,64 +37,6 @@ type client struct {
 type clientKey struct{}
 
 func clientOf(ctx gliderlabs.Context) *client { return ctx.Value(clientKey{}).(*client) }
-
-// A listener accepts clients, but not too many strangers.
-type listener struct {
-	net.Listener
-	server *Server
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.server.admit(conn); c != nil {
-			return c, nil
-		}
-		conn.Close()
-	}
-}
-
-// admit makes a client of a connection, or returns nil if it is one too many.
-func (s *Server) admit(conn net.Conn) *client {
-	host := conn.RemoteAddr().String()
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	c := &client{Conn: conn, server: s, host: host, gone: make(chan struct{}), forwards: make(map[string]io.Closer)}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	strangers := 0
-	for _, n := range s.hosts {
-		strangers += n
-	}
-	if s.closed {
-		return nil
-	}
-	if strangers >= maxStrangers || s.hosts[host] >= maxStrangersOfHost && !isLoopback(host) {
-		s.Log.Warn("SSH client refused: too many have not logged in yet", "remote", conn.RemoteAddr().String())
-		return nil
-	}
-	s.clients[c] = true
-	s.hosts[host]++
-	s.running.Add(1)
-	// Not a deadline: gliderlabs/ssh sets its own.
-	c.waiting = time.AfterFunc(loginTime, func() {
-		s.Log.Warn("SSH client refused: it took too long to log in", "remote", conn.RemoteAddr().String())
-		conn.Close()
-	})
-	return c
-}
-
-// isLoopback reports whether an address is one that many clients share: whoever
-// comes through a port forwarder has the forwarder's. A few who do not log in must
-// not keep out the owner, who comes the same way.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
 
 // accepted has the handlers find the client.
 func (s *Server) accepted(ctx gliderlabs.Context, conn net.Conn) net.Conn {
@@ -113,51 +57,44 @@ func (s *Server) serverConfig(ctx gliderlabs.Context) *ssh.ServerConfig {
 		// A key may be shown that its owner does not hold, and the user name
 		// may change with each try; here both are final.
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			if !c.welcome(conn.User(), key, func() *ssh.ServerConn {
+			err := c.welcome(conn.User(), key, func() *ssh.ServerConn {
 				done, _ := ctx.Value(gliderlabs.ContextKeyConn).(*ssh.ServerConn)
 				return done
-			}) {
-				return nil, errors.New("the key may not log in as this user")
-			}
-			return p, nil
+			})
+			c.refusal.shown(conn.User(), key, err)
+			return p, err
 		},
+		AuthLogCallback: c.refusal.tried,
 	}
 }
 
 // welcome notes that the client has logged in, if it may. From then on it is
 // watched, by what conn returns.
-func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.ServerConn) bool {
+func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.ServerConn) error {
 	s := c.server
-	// With the lock, lest Recheck miss a client whose key is taken away now.
+	s.judging.RLock()
+	defer s.judging.RUnlock()
+	name, err := s.Authorized(user, key)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, ok := s.Authorized(user, key)
-	if !ok || !s.clients[c] { // it has been closed meanwhile
-		return false
+	if !s.clients[c] || c.sentAway != "" { // it has been closed meanwhile
+		return net.ErrClosed
 	}
 	c.waiting.Stop()
-	c.user, c.key = user, key
+	c.user, c.name, c.key = user, name, key
 	s.running.Go(func() { c.watch(conn) })
 	s.known(c)
 	s.Log.Info("SSH login", "user", user, "key", ssh.FingerprintSHA256(key), "name", name, "remote", c.RemoteAddr().String())
-	return true
+	return nil
 }
 
-// known counts a client no longer among the strangers. mu is held.
-func (s *Server) known(c *client) {
-	if s.hosts[c.host]--; s.hosts[c.host] == 0 {
-		delete(s.hosts, c.host)
-	}
-}
-
-// failed is called for a client that did not log in.
+// failed is called for a client that did not log in. Close tells of those who have
+// tried to; others are port scans, and clients that only look for the host key.
 func (s *Server) failed(conn net.Conn, err error) {
-	var auth *ssh.ServerAuthError
-	if !errors.As(err, &auth) { // a port scan, or a client that only looks for the host key
-		s.Log.Debug("SSH client left before it logged in", "remote", conn.RemoteAddr().String(), "err", err)
-		return
-	}
-	s.Log.Warn("SSH login refused", "remote", conn.RemoteAddr().String(), "err", err)
+	s.Log.Debug("SSH client left before it logged in", "remote", conn.RemoteAddr().String(), "err", err)
 }
 
 // Close ends the connection and what was listened on for it. gliderlabs/ssh
@@ -182,11 +119,25 @@ func (c *client) Close() error {
 		delete(s.clients, c)
 		if c.key == nil {
 			s.known(c)
-		} else {
-			s.Log.Info("SSH connection ended", "key", ssh.FingerprintSHA256(c.key), "remote", c.RemoteAddr().String())
 		}
 		s.mu.Unlock()
+		c.tell()
 		s.running.Done()
 	})
 	return err
+}
+
+// tell says in the log how it was with a client that has gone.
+func (c *client) tell() {
+	remote, r := c.RemoteAddr().String(), c.refusal
+	if c.key != nil {
+		c.server.Log.Info("SSH connection ended", "user", c.user, "key", ssh.FingerprintSHA256(c.key), "name", c.name, "remote", remote)
+		return
+	}
+	if r.Remote = remote; c.sentAway != "" {
+		r.Why = c.sentAway
+	}
+	if r.Why != "" {
+		c.server.refused(r)
+	}
 }

@@ -42,6 +42,7 @@ type site struct {
 
 	mu      sync.Mutex
 	revoked bool
+	unknown error // not nil: who may log in is not known
 }
 
 // start starts a server; change may be nil.
@@ -50,10 +51,16 @@ func start(t *testing.T, change func(*Server)) *site {
 	s := &site{t: t, key: newSigner(t), log: &buffer{}}
 	s.Server = &Server{
 		HostKey: newSigner(t),
-		Authorized: func(user string, key ssh.PublicKey) (string, bool) {
+		Authorized: func(user string, key ssh.PublicKey) (string, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return "laptop", !s.revoked && user == "alice" && bytes.Equal(key.Marshal(), s.key.PublicKey().Marshal())
+			switch {
+			case s.unknown != nil:
+				return "", s.unknown
+			case s.revoked || user != "alice" || !bytes.Equal(key.Marshal(), s.key.PublicKey().Marshal()):
+				return "", ErrRefused
+			}
+			return "laptop", nil
 		},
 		Account: Account{Name: "alice", Home: t.TempDir(), Shell: "/bin/sh"},
 		Log:     slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -73,8 +80,8 @@ func start(t *testing.T, change func(*Server)) *site {
 		if err := <-ended; !errors.Is(err, ErrServerClosed) {
 			t.Errorf("Serve = %v; want ErrServerClosed", err)
 		}
-		if len(s.clients)+len(s.sessions)+len(s.hosts) != 0 {
-			t.Errorf("after Shutdown there are %d clients, %d sessions, %d addresses of strangers; want none", len(s.clients), len(s.sessions), len(s.hosts))
+		if len(s.clients)+len(s.sessions)+len(s.strangers) != 0 {
+			t.Errorf("after Shutdown there are %d clients, %d sessions, %d strangers; want none", len(s.clients), len(s.sessions), len(s.strangers))
 		}
 		if t.Failed() {
 			t.Logf("the server said:\n%s", s.log)
@@ -89,11 +96,19 @@ func (s *site) stop() {
 	s.Shutdown(ctx)
 }
 
-func (s *site) revoke() {
+// become changes who may log in.
+func (s *site) become(change func()) {
 	s.mu.Lock()
-	s.revoked = true
-	s.mu.Unlock()
-	s.Recheck()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *site) revoke() {
+	s.t.Helper()
+	s.become(func() { s.revoked = true })
+	if err := s.Recheck(); err != nil {
+		s.t.Error(err)
+	}
 }
 
 // try logs in.

@@ -20,17 +20,19 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// ErrServerClosed is what Serve returns after Shutdown.
-var ErrServerClosed = errors.New("sshd: server closed")
+var (
+	// ErrServerClosed is what Serve returns after Shutdown.
+	ErrServerClosed = errors.New("sshd: server closed")
 
-// What a client may do before it has shown who it is. The times and numbers are
-// those of OpenSSH's LoginGraceTime (half of it), MaxAuthTries, MaxStartups and
-// PerSourceMaxStartups.
+	// ErrRefused is what Authorized returns of who may not log in.
+	ErrRefused = errors.New("may not log in")
+)
+
+// What a client may do before it has shown who it is, as with OpenSSH's
+// LoginGraceTime (half of it) and MaxAuthTries.
 const (
-	loginTime          = time.Minute
-	maxAuthTries       = 6
-	maxStrangers       = 100 // connections at once that have not logged in
-	maxStrangersOfHost = 10  // of them, from one address that is not loopback
+	loginTime    = time.Minute
+	maxAuthTries = 6
 )
 
 // Agents takes the ssh-agents that people bring along with "ssh -A".
@@ -44,27 +46,35 @@ type Agents interface {
 type Server struct {
 	HostKey ssh.Signer
 
-	// Authorized reports whether the holder of a key may log in under a user
-	// name, and what the key is called in the log. It is called concurrently,
-	// and again by Recheck.
-	Authorized func(user string, key ssh.PublicKey) (name string, ok bool)
+	// Authorized returns what a key is called in the log if its holder may log in
+	// under a user name, and an [ErrRefused] if they may not. Any other error says
+	// that this is not known: they are not let in, and who is in already stays. It is
+	// called concurrently, and again by Recheck.
+	Authorized func(user string, key ssh.PublicKey) (name string, err error)
 
 	Account Account                      // whose programs run
 	Environ func(base []string) []string // if not nil, makes the environment of a program of what it has already
 	Start   func(*exec.Cmd) error        // if not nil, starts a program in the place of its Start
 	SFTP    []string                     // the program that serves SFTP on its standard input and output; nil: none
 	Agents  Agents                       // nil: no agent is taken
+	Refused func(Refusal)                // if not nil, is told of logins with keys that were refused, once each has ended
 	Log     *slog.Logger                 // nil: no log
 
 	server gliderlabs.Server
 
-	mu       sync.Mutex
-	closed   bool
-	listener net.Listener // nil: Serve was not called
-	clients  map[*client]bool
-	hosts    map[string]int // strangers by their address
-	sessions map[*session]bool
-	running  sync.WaitGroup // clients and sessions
+	// Held for reading from when a client is judged until it counts as logged in.
+	// It is locked before mu, which is not held while somebody is judged: that may take long.
+	judging sync.RWMutex
+
+	mu         sync.Mutex
+	closed     bool
+	listener   net.Listener // nil: Serve was not called
+	clients    map[*client]bool
+	strangers  []*client // who has not logged in, the first that came first
+	told       rate      // refusals of who has shown no key
+	toldOfKeys rate
+	sessions   map[*session]bool
+	running    sync.WaitGroup // clients and sessions
 }
 
 // Serve serves the clients that l accepts until Shutdown, or until l fails. It
@@ -80,7 +90,7 @@ func (s *Server) Serve(l net.Listener) error {
 		return ErrServerClosed
 	}
 	s.listener = l
-	s.clients, s.hosts, s.sessions = make(map[*client]bool), make(map[string]int), make(map[*session]bool)
+	s.clients, s.sessions = make(map[*client]bool), make(map[*session]bool)
 	s.configure()
 	s.mu.Unlock()
 	err := s.server.Serve(&listener{l, s})
@@ -104,8 +114,9 @@ func (s *Server) configure() {
 	s.server.ServerConfigCallback = s.serverConfig
 	// Without this handler gliderlabs/ssh lets everybody in.
 	s.server.PublicKeyHandler = func(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
-		_, ok := s.Authorized(ctx.User(), key)
-		return ok
+		_, err := s.Authorized(ctx.User(), key)
+		clientOf(ctx).refusal.shown(ctx.User(), key, err)
+		return err == nil
 	}
 	s.server.ConnectionFailedCallback = s.failed
 	s.server.ChannelHandlers = map[string]gliderlabs.ChannelHandler{
@@ -157,17 +168,33 @@ func (s *Server) Shutdown(ctx context.Context) {
 	<-ended
 }
 
-// Recheck ends the connections of who would not be let in any more.
-func (s *Server) Recheck() {
+// Recheck ends the connections of who would not be let in any more. It stops with
+// an error at the first of whom that is not known.
+func (s *Server) Recheck() error {
+	for _, c := range s.loggedIn() {
+		_, err := s.Authorized(c.user, c.key)
+		switch {
+		case errors.Is(err, ErrRefused):
+			s.Log.Warn("SSH connection ended: its key may not log in any more", "key", ssh.FingerprintSHA256(c.key), "remote", c.RemoteAddr().String())
+			c.Conn.Close()
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// loggedIn are the clients that are in, and those that are just being let in, lest
+// Recheck miss one whose key is taken away now.
+func (s *Server) loggedIn() (clients []*client) {
+	s.judging.Lock()
+	defer s.judging.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.clients {
-		if c.key == nil {
-			continue
-		}
-		if _, ok := s.Authorized(c.user, c.key); !ok {
-			s.Log.Warn("SSH connection ended: its key may not log in any more", "key", ssh.FingerprintSHA256(c.key), "remote", c.RemoteAddr().String())
-			c.Conn.Close()
+		if c.key != nil {
+			clients = append(clients, c)
 		}
 	}
+	return clients
 }
