@@ -105,11 +105,7 @@ func (s *Server) serve(ctx context.Context, a *answer, r *http.Request) error {
 	err = s.authorize(ctx, c)
 	if err == nil {
 		err = a.route.serve(s, ctx, a, c)
-		// Also a change that failed may have been stored. A workspace changes
-		// nothing that it is given.
-		if r.Method != http.MethodGet && !a.route.Access.Workspace {
-			s.hub.wake(c.owner.ID)
-		}
+		s.wake(c)
 	}
 	if errors.Is(err, api.ErrUnauthenticated) { // of the store: see Credential
 		return s.refuseLogin(ctx, &loginFailure{refusal(api.ErrUnauthenticated, "try again: the answer will say more",
@@ -127,6 +123,18 @@ func (s *Server) serve(ctx context.Context, a *answer, r *http.Request) error {
 		}
 	}
 	return err
+}
+
+// wake has those look again who watch what a call may have changed: also one that
+// failed may have been stored. A workspace changes nothing that it is given.
+func (s *Server) wake(c *call) {
+	switch {
+	case c.route.Method == http.MethodGet, c.route.Access.Workspace:
+	case c.route.all:
+		s.hub.wakeAll()
+	default:
+		s.hub.wake(c.owner.ID)
+	}
 }
 
 // bodyLimit bounds the body of a request. Only who has a good token may make the

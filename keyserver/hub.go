@@ -73,6 +73,19 @@ func (h *hub) leave(w *watch) {
 func (h *hub) wake(user UserID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.wakeLocked(user)
+}
+
+// wakeAll tells all who watch to look again.
+func (h *hub) wakeAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for user := range h.watches {
+		h.wakeLocked(user)
+	}
+}
+
+func (h *hub) wakeLocked(user UserID) {
 	for w := range h.watches[user] {
 		select {
 		case w.woken <- struct{}{}:

@@ -18,7 +18,7 @@ type KnownHost struct {
 }
 
 // A KnownHostStore keeps the known hosts. They belong to nobody, and change no
-// user's revision.
+// user's revision: their own one tells all who watch.
 type KnownHostStore interface {
 	// KnownHostsRevision counts the changes of the known hosts, from 0.
 	KnownHostsRevision(context.Context) (int64, error)

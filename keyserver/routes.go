@@ -19,6 +19,7 @@ type Route struct {
 	Status   int    // of success
 	MaxBody  int64  // in bytes; 0: maxBody
 
+	all   bool // it changes what every user's workspaces are given
 	serve func(*Server, context.Context, *answer, *call) error
 }
 
@@ -91,8 +92,8 @@ func Routes() []Route {
 		route("GET", v2+"/limits", everyone, 200, "limits", "see the limits of secrets", (*Server).showLimits),
 
 		knownHostsRoute(v2+"/known-hosts", anyUser),
-		route("POST", v2+"/known-hosts", admin, 201, "knownhost.add", "add known hosts", (*Server).addKnownHosts),
-		route("DELETE", v2+"/known-hosts/{host}", admin, 204, "knownhost.delete", "delete a known host", (*Server).deleteKnownHost),
+		route("POST", v2+"/known-hosts", admin, 201, "knownhost.add", "add known hosts", (*Server).addKnownHosts).toAll(),
+		route("DELETE", v2+"/known-hosts/{host}", admin, 204, "knownhost.delete", "delete a known host", (*Server).deleteKnownHost).toAll(),
 
 		route("GET", v2+"/workspaceagents/me", workspace, 200, "workspace.show", "see its own workspace", (*Server).showSelf),
 		route("GET", v2+"/workspaceagents/me/keys", workspace, 200, "key.list", "list the public keys to offer", (*Server).listKeys),
@@ -116,6 +117,12 @@ func Routes() []Route {
 // large is a route whose body holds values, or says something of all secrets.
 func (r Route) large() Route {
 	r.MaxBody = maxValueBody
+	return r
+}
+
+// toAll is a route that changes what every user's workspaces are given.
+func (r Route) toAll() Route {
+	r.all = true
 	return r
 }
 

@@ -32,6 +32,25 @@ func watchRoute(pattern string, who Access, action, does string) Route {
 	}
 }
 
+// A mark is another one whenever what a user's workspaces are given has changed:
+// what is not in it, nobody is told.
+type mark struct {
+	revision   int64 // the user's: all that is theirs
+	knownHosts int64 // the revision of what every user's workspaces are given
+}
+
+func (s *Server) mark(ctx context.Context, user UserID) (mark, error) {
+	revision, err := s.store.Revision(ctx, user)
+	if err != nil {
+		return mark{}, fmt.Errorf("reading the revision: %w", err)
+	}
+	knownHosts, err := s.store.KnownHostsRevision(ctx)
+	if err != nil {
+		return mark{}, fmt.Errorf("reading the revision of the known hosts: %w", err)
+	}
+	return mark{revision, knownHosts}, nil
+}
+
 // serveWatch tells a workspace when what it is given changes. ctx bounds the
 // beginning; the watch itself lasts as long as its request.
 func (s *Server) serveWatch(ctx context.Context, a *answer, c *call) error {
@@ -42,30 +61,30 @@ func (s *Server) serveWatch(ctx context.Context, a *answer, c *call) error {
 	if err != nil {
 		return err
 	}
-	// Whoever joins before the revision is read misses no change of it.
+	// Whoever joins before the mark is read misses no change of it.
 	w, err := s.hub.join(c.user.ID, c.token.ID)
 	if err != nil {
 		return err
 	}
 	defer s.hub.leave(w)
-	revision, err := s.store.Revision(ctx, c.user.ID)
+	known, err := s.mark(ctx, c.user.ID)
 	if err != nil {
-		return fmt.Errorf("reading the revision: %w", gone(c, err))
+		return gone(c, err)
 	}
 	stream := newEventStream(a)
 	err = stream.comment()
-	if err == nil && revision != last {
-		err = stream.event(api.WatchEvent{Kind: api.WatchChanged, Revision: revision})
+	if err == nil && known.revision != last {
+		err = stream.event(api.WatchEvent{Kind: api.WatchChanged, Revision: known.revision})
 	}
 	if err == nil {
-		s.keepWatching(c, w, stream, revision)
+		s.keepWatching(c, w, stream, known)
 	}
 	return nil // an error is the caller's connection, which is gone
 }
 
 // keepWatching lasts until the caller goes, may not watch any more, or the
 // server ends.
-func (s *Server) keepWatching(c *call, w *watch, stream *eventStream, revision int64) {
+func (s *Server) keepWatching(c *call, w *watch, stream *eventStream, known mark) {
 	ctx := c.http.Context()
 	beat := time.NewTicker(heartBeat)
 	defer beat.Stop()
@@ -83,37 +102,37 @@ func (s *Server) keepWatching(c *call, w *watch, stream *eventStream, revision i
 		if err != nil {
 			return
 		}
-		now, valid := s.look(ctx, c, revision)
+		now, valid := s.look(ctx, c, known)
 		if !valid {
-			stream.event(api.WatchEvent{Kind: api.WatchStopped, Revision: now}) // the last one
+			stream.event(api.WatchEvent{Kind: api.WatchStopped, Revision: now.revision}) // the last one
 			return
 		}
-		if now == revision {
+		if now == known {
 			continue
 		}
-		revision = now
-		if stream.event(api.WatchEvent{Kind: api.WatchChanged, Revision: revision}) != nil {
+		known = now
+		if stream.event(api.WatchEvent{Kind: api.WatchChanged, Revision: now.revision}) != nil {
 			return
 		}
 	}
 }
 
-// look reads the revision again, and whether the token is valid still. While
-// the store can't be read, nothing is known to have changed.
-func (s *Server) look(ctx context.Context, c *call, revision int64) (now int64, valid bool) {
+// look reads the mark again, and whether the token is valid still. While the store
+// can't be read, nothing is known to have changed.
+func (s *Server) look(ctx context.Context, c *call, known mark) (now mark, valid bool) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	_, err := s.authenticate(ctx, c.http)
 	var failure *loginFailure
 	if errors.As(err, &failure) {
-		return revision, false
+		return known, false
 	}
 	if err != nil {
-		return revision, true
+		return known, true
 	}
-	now, err = s.store.Revision(ctx, c.user.ID)
+	now, err = s.mark(ctx, c.user.ID)
 	if err != nil {
-		return revision, true
+		return known, true
 	}
 	return now, true
 }

@@ -30,7 +30,15 @@ func TestWatch(t *testing.T) {
 			{"POST", "/users/me/secrets/key/rollback", ``},
 			{"DELETE", "/users/me/secrets/key", ``},
 			{"PUT", "/users/me/gitsshkey", ``},
+			{"PUT", "/users/me/keys/default", `{"keep_old_seconds":3600}`},
+			{"PATCH", "/users/me/keys/default", `{"mode":"sign"}`},
+			{"PATCH", "/users/me/keys/default", `{"hosts":[{"name":"forge","fingerprint":"SHA256:` + strings.Repeat("A", 43) + `"}]}`},
+			{"PATCH", "/users/me/keys/default", `{"refuse_forwarded":true}`},
+			{"PATCH", "/users/me/keys/default", `{"usable_seconds":3600}`},
+			{"POST", "/users/me/keys", `{"name":"deploy"}`},
+			{"DELETE", "/users/me/keys/deploy", ``},
 			{"PATCH", "/users/me/workspaces/box", `{"refuse_secrets":true}`},
+			{"PATCH", "/users/me/workspaces/box", `{"key_mode":"sign"}`},
 		} {
 			b.do(change[0], change[1], alice, change[2], nil)
 			revision++
@@ -110,6 +118,40 @@ func TestWatchAnotherServer(t *testing.T) {
 		b.Store.set(func(b *brokenStore) { b.look = nil })
 		w.stop()
 		w.said()
+	})
+}
+
+// Known hosts are for the workspaces of all users, whose own revisions stay.
+func TestWatchKnownHosts(t *testing.T) {
+	watchTest(t, func(t *testing.T, b *bubble, alice, box string) {
+		_, bobs := b.newUser("bob")
+		users, watches := []string{"alice", "bob"}, []*watching{}
+		for i, token := range []string{box, bobs} {
+			watches = append(watches, b.watch(token, fmt.Sprint(b.revision(users[i]))))
+			watches[i].want(t, "at the beginning", ":")
+		}
+		want := func(what, before string) {
+			t.Helper()
+			for i, w := range watches {
+				w.want(t, what, before+event("changed", b.revision(users[i])))
+			}
+		}
+		begin := time.Now()
+		var added []api.KnownHost
+		b.do("POST", "/known-hosts", b.admin, fmt.Sprintf(`{"content":%q}`, "@revoked forge.test "+hostKey(1)), &added)
+		want("when one is added", "")
+		b.do("GET", "/known-hosts", alice, "", nil)
+		b.do("DELETE", "/known-hosts/"+added[0].ID, b.admin, "", nil)
+		want("when it is deleted", "")
+		if time.Since(begin) != 0 {
+			t.Errorf("all that took %v; want it at once", time.Since(begin))
+		}
+		other := keyserver.KnownHost{ID: "1", Hosts: "other.test", KeyType: "ssh-ed25519", Key: []byte("key")}
+		if err := b.Store.AddKnownHosts(t.Context(), []keyserver.KnownHost{other}, keyserver.Event{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Second)
+		want("when another server adds one", ":|")
 	})
 }
 

@@ -14,8 +14,8 @@ import (
 const maxAge = 5 * time.Minute
 
 // A keyring holds the private keys that were fetched, each for an idle time
-// after its last use, and for maxAge at most. Its lock is not held while a key is fetched, signs, or
-// is closed.
+// after its last use, and for maxAge at most; time in which the machine sleeps counts.
+// Its lock is not held while a key is fetched, signs, or is closed.
 type keyring struct {
 	idle time.Duration
 	log  *slog.Logger
@@ -41,7 +41,8 @@ type hold struct {
 	since    time.Time   // of the fetch
 	users    int         // who wait for it or sign with it
 	uses     int         // how often it was taken, so that a late timer knows it is late
-	timer    *time.Timer // ends the idle time
+	ends     time.Time   // the idle time
+	timer    *time.Timer // looks after that
 }
 
 func newKeyring(idle time.Duration, log *slog.Logger) *keyring {
@@ -58,7 +59,7 @@ func (k *keyring) take(blob string, fetch func(context.Context) (Signer, error))
 		return nil, ErrServerClosed
 	}
 	h := k.holds[blob]
-	if h != nil && !h.fetching && time.Since(h.since) >= maxAge {
+	if h != nil && k.over(h) {
 		k.drop(h) // who signs with it now is the last
 		if h.users == 0 {
 			h.timer.Stop()
@@ -79,6 +80,11 @@ func (k *keyring) take(blob string, fetch func(context.Context) (Signer, error))
 		h.timer.Stop()
 	}
 	return h, nil
+}
+
+// over reports whether a hold has had its time. The lock is held.
+func (k *keyring) over(h *hold) bool {
+	return !h.fetching && (left(h.since.Add(maxAge)) <= 0 || h.users == 0 && left(h.ends) <= 0)
 }
 
 // ready reports whether wait returns at once.
@@ -148,7 +154,8 @@ func (k *keyring) settle(h *hold) bool {
 		return false
 	case k.holds[h.blob] == h && k.idle > 0:
 		uses := h.uses
-		h.timer = time.AfterFunc(k.idle, func() { k.expire(h, uses) })
+		h.ends = time.Now().Add(k.idle)
+		h.timer = time.AfterFunc(untilLook(k.idle), func() { k.expire(h, uses) })
 		return false
 	}
 	k.drop(h)
@@ -162,10 +169,14 @@ func (k *keyring) drop(h *hold) {
 	}
 }
 
-// expire closes a hold at the end of its idle time.
+// expire closes a hold if its idle time has ended, or looks again.
 func (k *keyring) expire(h *hold, uses int) {
 	k.mu.Lock()
 	over := k.holds[h.blob] == h && h.uses == uses // else it was forgotten, or taken again
+	if rest := left(h.ends); over && rest > 0 {
+		h.timer.Reset(untilLook(rest))
+		over = false
+	}
 	if over {
 		k.drop(h)
 	}

@@ -66,6 +66,7 @@ type Daemon struct {
 	source  *Source
 	agent   *sshagent.Server
 	hosts   *KnownHosts
+	follow  *follower
 	started time.Time
 	ending  chan struct{} // closed when Run stops
 
@@ -83,6 +84,8 @@ func NewDaemon(c Config) *Daemon {
 	}
 	d.source = NewSource(c.Client, d.log)
 	d.hosts = NewKnownHosts(c.Client)
+	d.follow = newFollower(d.source, d.hosts.refresh)
+	d.follow.heard = d.heard
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
 		NoAdd: c.NoAdd, Lifetime: c.AddLifetime, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
@@ -98,6 +101,12 @@ func NewDaemon(c Config) *Daemon {
 		d.ssh = newSSH(c.Client, d.upstreams, d.sessionSecrets, c, d.log)
 	}
 	return d
+}
+
+// heard has asked again whatever the server tells of, but for secrets.
+func (d *Daemon) heard() {
+	d.follow.ask()
+	d.ssh.ask()
 }
 
 // Forget wipes every private key; the next signature fetches again.
@@ -148,7 +157,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		defer cancel()
 		return errors.Join(err, d.agent.Shutdown(stopping), serveError(<-ended))
 	}
-	following := d.followSecrets(ctx)
+	following := d.followServer(ctx)
 	defer following()
 	stopSSH := d.serveSSH(ctx, sshProcess)
 	defer stopSSH()

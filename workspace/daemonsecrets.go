@@ -73,7 +73,7 @@ func (d *Daemon) openSecrets() (closeFiles func(), err error) {
 		return closeFiles, nil
 	}
 	s.cache = cache
-	s.heard = d.ssh.ask
+	s.heard = d.heard
 	s.refused = func(err error) {
 		d.source.refuse(err)
 		d.agent.Forget()
@@ -105,19 +105,23 @@ func memoryDir(runtimeDir, stateDir string) (string, error) {
 		"name one that is by LATCHKEY_RUNTIME_DIR, or leave --files-in-memory out"}
 }
 
-// followSecrets follows the server until ctx ends or stop is called, which
+// followServer follows the server until ctx ends or stop is called, which
 // removes the files of secrets. It may be called twice.
-func (d *Daemon) followSecrets(ctx context.Context) (stop func()) {
-	if d.secrets == nil {
-		return func() {}
-	}
+func (d *Daemon) followServer(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { d.secrets.run(ctx) })
+	running.Go(func() { d.follow.run(ctx) })
+	stopSecrets := func() {}
+	if d.secrets != nil {
+		stopSecrets = d.secrets.stop
+		running.Go(func() { d.secrets.run(ctx) })
+	} else {
+		running.Go(func() { watch(ctx, d.config.Client, d.follow) })
+	}
 	return sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
-		d.secrets.stop()
+		stopSecrets()
 	})
 }
 

@@ -62,8 +62,8 @@ func TestDaemonWithoutSecrets(t *testing.T) {
 	if s := mustStatus(t, d.Dir).Secrets; !s.Off {
 		t.Errorf("the status is %+v; want that it takes none", s)
 	}
-	if n, watches, _ := server.counts(); n != 0 || watches != 0 {
-		t.Errorf("it asked for secrets %d times and watched %d times; want neither", n, watches)
+	if n, _, reports := server.counts(); n != 0 || len(reports) != 0 {
+		t.Errorf("it asked for secrets %d times and reported %v; want neither", n, reports)
 	}
 	waited := make(chan error)
 	go func() {

@@ -75,7 +75,7 @@ func (k *KnownHosts) current(ctx context.Context) ([]api.KnownHost, error) {
 		pause = hostsPause
 	}
 	if k.asked.IsZero() || time.Since(k.asked) >= pause {
-		k.ask(ctx)
+		k.ask(context.WithoutCancel(ctx)) // an answer is of use to others also if this caller has gone
 	}
 	if !k.known {
 		return nil, k.err
@@ -83,10 +83,9 @@ func (k *KnownHosts) current(ctx context.Context) ([]api.KnownHost, error) {
 	return k.list, nil
 }
 
-// ask asks the server for the list. mu is held. An answer is of use to others
-// also if this caller has gone.
+// ask asks the server for the list. mu is held.
 func (k *KnownHosts) ask(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hostsTimeout)
+	ctx, cancel := context.WithTimeout(ctx, hostsTimeout)
 	defer cancel()
 	list, tag, changed, err := k.client.WorkspaceKnownHosts(ctx, k.tag)
 	if errors.Is(err, api.ErrNotFound) { // of a server from before there were any
@@ -96,6 +95,14 @@ func (k *KnownHosts) ask(ctx context.Context) {
 	if err == nil && changed {
 		k.list, k.tag, k.known = list, tag, true
 	}
+}
+
+// refresh asks the server for the list, however lately it was asked.
+func (k *KnownHosts) refresh(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ask(ctx)
+	return k.err
 }
 
 // anyHost is asked for to hear only how many lines there are.

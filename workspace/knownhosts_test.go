@@ -86,6 +86,22 @@ func TestKnownHosts(t *testing.T) {
 	wantLines(t, k, "git.test", "")
 }
 
+// Whoever was told of a change has the server asked at once.
+func TestKnownHostsRefresh(t *testing.T) {
+	s := &hostsServer{tag: `"1"`, list: "[" + otherHost + "]"}
+	k := newHosts(t, s)
+	k.asked = time.Now().Add(time.Hour) // however long it takes until then
+	k.known = true
+	if err := k.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.status = 503 // from now on the last list serves
+	if err := k.refresh(t.Context()); err == nil {
+		t.Error("refresh says nothing of a server that is away")
+	}
+	wantLines(t, k, "git.test", "@revoked *.test ssh-rsa BBBB a comment\n")
+}
+
 // The last list serves while the server is away, which is not asked each time.
 func TestKnownHostsAway(t *testing.T) {
 	s := &hostsServer{tag: `"1"`, list: "[" + forgeHost + "]"}

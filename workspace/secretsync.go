@@ -35,7 +35,7 @@ type secretSync struct {
 	home    string
 	log     *slog.Logger
 	refused func(error) // called when the server has refused the workspace
-	heard   func()      // called when the server tells something
+	heard   func()      // called when the server tells something, or may have something to tell
 	collect func()      // erases what a fetch has left behind
 
 	wake       chan struct{} // holds one: ask the server
@@ -97,7 +97,7 @@ func (s *secretSync) start(ctx context.Context) {
 // run follows the server until ctx ends. Files stay then: see stop.
 func (s *secretSync) run(ctx context.Context) {
 	var watching sync.WaitGroup
-	watching.Go(func() { s.watch(ctx) })
+	watching.Go(func() { watch(ctx, s.server, s) })
 	defer watching.Wait()
 	defer close(s.ended)
 	confirm, stopConfirming := s.cache.confirmations()

@@ -1,24 +1,11 @@
 package workspace
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 )
-
-const (
-	watchLeast = 200 * time.Millisecond // before the first try to reach the server again
-	watchMost  = 30 * time.Second       // before any later one
-	pollEvery  = 30 * time.Second       // a server that can't be watched
-
-	// A watch that lasted this long had begun well: the next wait is short again.
-	watchedWell = 5 * time.Second
-)
-
-// errStopped is why a workspace is refused that the server has stopped.
-var errStopped = &api.Error{Kind: api.ErrUnauthenticated, Message: "the server has ended this workspace, or its token"}
 
 // A link is what is known of the connection to the server.
 type link struct {
@@ -30,33 +17,18 @@ type link struct {
 	err     error     // why it is away
 }
 
-// watch follows what the server tells, until ctx ends.
-func (s *secretSync) watch(ctx context.Context) {
-	for tries := 0; ; tries++ {
-		began := time.Now()
-		err := s.server.Watch(ctx, s.revision(), s.told)
-		if ctx.Err() != nil {
-			return
-		}
-		s.setLink(func(l *link) { l.watched = time.Time{} })
-		wait := backoff(tries, watchLeast, watchMost)
-		switch {
-		case errors.Is(err, errStopped), isRefusal(err):
-			s.doubt(err)
-		case errors.Is(err, api.ErrNotFound):
-			s.setLink(func(l *link) { l.polled = true })
-			s.ask()
-			wait = pollEvery
-		default:
-			s.lost(err)
-			if time.Since(began) >= watchedWell {
-				tries = 0
-				wait = backoff(0, watchLeast, watchMost)
-			}
-		}
-		if !pause(ctx, wait) {
-			return
-		}
+// unwatched hears why the server is not watched any more.
+func (s *secretSync) unwatched(err error) {
+	s.setLink(func(l *link) { l.watched = time.Time{} })
+	switch {
+	case isRefusal(err):
+		s.doubt(err)
+	case errors.Is(err, api.ErrNotFound):
+		s.setLink(func(l *link) { l.polled = true })
+		s.heard()
+		s.ask()
+	default:
+		s.lost(err)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -34,6 +35,7 @@ type testServer struct {
 	fetches int
 	mode    api.KeyMode
 	policy  api.KeyPolicy
+	expires *time.Time // of all keys
 	signs   []api.SignRequest
 	sign    func(api.SignRequest) ([]byte, error)                       // nil: as a server does, without looking
 	send    func(fetch api.FetchKeyRequest, der []byte) ([]byte, error) // nil: seal der
@@ -124,7 +126,7 @@ func (s *testServer) OfferedKeys(ctx context.Context) ([]api.Key, error) {
 	keys := []api.Key{}
 	for _, k := range s.keys {
 		line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.public))) + " alice@latchkey " + k.name
-		keys = append(keys, api.Key{Name: k.name, Generation: 1, PublicKey: line, Fingerprint: ssh.FingerprintSHA256(k.public), Mode: s.mode, Policy: s.policy})
+		keys = append(keys, api.Key{Name: k.name, Generation: 1, PublicKey: line, Fingerprint: ssh.FingerprintSHA256(k.public), Mode: s.mode, Policy: s.policy, ExpiresAt: s.expires})
 	}
 	return keys, nil
 }

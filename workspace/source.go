@@ -29,7 +29,8 @@ const (
 // A Source offers the keys that the server lists for the workspace.
 //
 // Each listing asks the server, so that a rotation, or a token that was revoked,
-// counts at once; listings that come together share one request. If the server
+// counts at once; listings that come together share one request. A private key is
+// withdrawn when a listing, or the time, makes another thing of it: see follower. If the server
 // is away, the keys it listed last are offered still: one whose private key is
 // held can sign, and for one whose key is not, ssh goes on to the user's own
 // keys. If the server refuses the workspace, nothing is offered any more.
@@ -47,16 +48,12 @@ type Source struct {
 	proofs   proofs
 	refusals refusals
 
-	mu     sync.Mutex
-	known  []sshagent.Key   // as listed last; nil: not listed, or refused since
-	offers map[string]offer // of the known ones, by the public key's blob
-	err    error            // of the last request
-}
-
-// An offer is how a key serves, and what it signs.
-type offer struct {
-	mode   api.KeyMode
-	policy api.KeyPolicy
+	mu      sync.Mutex
+	known   []sshagent.Key   // as listed last; nil: not listed, or refused since
+	offers  map[string]offer // of the known ones, by the public key's blob
+	asked   int64            // requests for the list, which are numbered
+	learned int64            // the one that known is of
+	err     error            // of the last request
 }
 
 var _ sshagent.Source = (*Source)(nil)
@@ -98,50 +95,31 @@ func (s *Source) Keys(ctx context.Context) ([]sshagent.Key, error) {
 
 func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
 	s.mu.Lock()
-	known := s.known
+	known := s.known != nil
 	s.mu.Unlock()
 	timeout := listTimeout
-	if known != nil {
+	if known {
 		timeout = knownListTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	offered, err := s.server.OfferedKeys(ctx)
-	if err := s.note(err); err != nil {
-		if known != nil && !isRefusal(err) {
-			s.log.Warn("offering the keys listed last: the server is away", "err", err)
-			return known, nil
-		}
-		return nil, fmt.Errorf("listing keys: %w", err)
+	keys, err := s.relist(ctx)
+	if err != nil && known && !isRefusal(err) {
+		s.log.Warn("offering the keys listed last: the server is away", "err", err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.known, nil
 	}
-	keys := make([]sshagent.Key, 0, len(offered))
-	offers := make(map[string]offer, len(offered))
-	for _, k := range offered {
-		public, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey))
-		if err != nil {
-			s.log.Warn("left out a key that the server lists", "name", k.Name, "generation", k.Generation, "err", err)
-			continue
-		}
-		keys = append(keys, sshagent.Key{Public: public, Comment: comment})
-		offers[string(public.Marshal())] = offer{k.Mode, k.Policy}
-	}
-	s.learn(keys, offers)
-	return keys, nil
+	return keys, err
 }
 
-// learn notes what was listed.
-func (s *Source) learn(keys []sshagent.Key, offers map[string]offer) {
-	s.mu.Lock()
-	withdrawn := false
-	for blob, old := range s.offers {
-		withdrawn = withdrawn || old.mode != api.SignMode && offers[blob].mode == api.SignMode
-	}
-	s.known, s.offers = keys, offers
-	s.mu.Unlock()
-	if withdrawn && s.withdrawn != nil {
-		s.log.Info("a private key stays at the server from now on: forgetting those that are held")
-		s.withdrawn()
-	}
+// refresh lists the keys again, and does not share a request that may have been
+// answered before what is to be learned.
+func (s *Source) refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	_, err := s.relist(ctx)
+	return err
 }
 
 // offered is how a key serves that was listed last.

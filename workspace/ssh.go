@@ -20,10 +20,9 @@ import (
 const (
 	sshTimeout = 10 * time.Second // for one request
 
-	// How often the server is asked who may log in if it tells nothing: a daemon
-	// that takes secrets is told of every change.
-	sshAskEvery     = 30 * time.Second
-	sshAskToldEvery = 10 * time.Minute
+	// How often the server is asked who may log in if it tells nothing: it tells of
+	// every change.
+	sshAskEvery = 10 * time.Minute
 )
 
 // An sshServer is what serving SSH asks of an [api.Client].
@@ -59,7 +58,6 @@ type StateSSHRefusal struct {
 type sshService struct {
 	server  sshServer
 	account sshd.Account
-	every   time.Duration
 	collect func() // erases what a fetch, or the key's use, has left behind
 	log     *slog.Logger
 	wake    chan struct{} // holds one: ask the server
@@ -91,14 +89,10 @@ type sshChild interface {
 // newSSH makes a service that gives to agents those that people bring along, and to
 // programs of sessions what secrets returns.
 func newSSH(server sshServer, agents sshd.Agents, secrets func() ([]byte, error), c Config, log *slog.Logger) *sshService {
-	s := &sshService{
-		server: server, account: c.SSHAccount, every: sshAskToldEvery, collect: harden.Collect, log: log, wake: make(chan struct{}, 1),
+	return &sshService{
+		server: server, account: c.SSHAccount, collect: harden.Collect, log: log, wake: make(chan struct{}, 1),
 		agents: agents, secrets: secrets, serving: sshServing{Account: c.SSHAccount, SFTP: c.SFTP, Environ: c.SSHEnviron},
 	}
-	if c.NoSecrets {
-		s.every = sshAskEvery
-	}
-	return s
 }
 
 // authorized lets the owner in, under their own name or that of the account
@@ -203,7 +197,7 @@ func (s *sshService) serve(ctx context.Context, front sshChild, key *signer) {
 // follow asks who may log in whenever that may have changed, until ctx ends.
 func (s *sshService) follow(ctx context.Context) {
 	again := newRetry(watchLeast, watchMost)
-	regular := time.NewTicker(s.every)
+	regular := time.NewTicker(sshAskEvery)
 	defer regular.Stop()
 	for {
 		select {

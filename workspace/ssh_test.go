@@ -127,7 +127,7 @@ func TestSSHFollowsServer(t *testing.T) {
 			t.Error("a key that was deleted is let in")
 		}
 		server.become(func() { server.logins = []testKey{laptop} })
-		time.Sleep(sshAskToldEvery)
+		time.Sleep(sshAskEvery)
 		synctest.Wait()
 		if !in("alice") {
 			t.Error("without being told, the server was not asked in time")
@@ -169,13 +169,6 @@ func TestSSHWrongHostKey(t *testing.T) {
 	s, _ := newTestSSH(server, Config{})
 	if key, err := s.fetchHostKey(t.Context()); err == nil || !strings.Contains(err.Error(), "another key") {
 		t.Errorf("fetchHostKey = %v, %v; want it refused", key, err)
-	}
-}
-
-// A daemon that takes no secrets is told of nothing, and asks more often.
-func TestSSHWithoutSecrets(t *testing.T) {
-	if s, _ := newTestSSH(&sshTestServer{}, Config{NoSecrets: true}); s.every != sshAskEvery {
-		t.Errorf("it asks every %v; want %v", s.every, sshAskEvery)
 	}
 }
 

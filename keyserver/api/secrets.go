@@ -257,8 +257,9 @@ type ScanMatch struct {
 type WatchEvent struct {
 	Kind WatchKind `json:"-"` // the event's name
 
-	// Revision counts the changes of what the user's workspaces are given. It
-	// is the event's ID too, from which a later request resumes.
+	// Revision counts the changes of what the user's workspaces are given, but for
+	// those of the known hosts, which are told with the same one again. It is the
+	// event's ID too, from which a later request resumes.
 	Revision int64 `json:"revision"`
 }
 
@@ -266,6 +267,6 @@ type WatchEvent struct {
 type WatchKind string
 
 const (
-	WatchChanged WatchKind = "changed" // keys, secrets or the workspace: ask again
+	WatchChanged WatchKind = "changed" // keys, secrets, the workspace or the known hosts: ask again
 	WatchStopped WatchKind = "stopped" // the token is valid no more: forget everything
 )

@@ -37,14 +37,25 @@ func countedChanges(k *kit) {
 		{"RotateKey", func(e keyserver.Event) error {
 			return k.store.RotateKey(k.ctx, key("alice", "deploy", 2), time.Time{}, e)
 		}},
+		{"RotateKey that keeps the old one", func(e keyserver.Event) error {
+			return k.store.RotateKey(k.ctx, key("alice", "deploy", 3), epoch.AddDate(1, 0, 0), e)
+		}},
 		{"UpdateKey", func(e keyserver.Event) error {
 			return k.store.UpdateKey(k.ctx, u.ID, "deploy", keyserver.KeySettings{}, e)
+		}},
+		{"UpdateKey of the mode", func(e keyserver.Event) error {
+			return k.store.UpdateKey(k.ctx, u.ID, "deploy", keyserver.KeySettings{Mode: api.SignMode, Version: 1}, e)
 		}},
 		{"DeleteKey", func(e keyserver.Event) error { return k.store.DeleteKey(k.ctx, u.ID, "deploy", e) }},
 		{"CreateWorkspace", func(e keyserver.Event) error {
 			return k.store.CreateWorkspace(k.ctx, w, of(w, token("alice", "dev")), e)
 		}},
 		{"UpdateWorkspace", func(e keyserver.Event) error { return k.store.UpdateWorkspace(k.ctx, w, e) }},
+		{"UpdateWorkspace of the key mode", func(e keyserver.Event) error {
+			w := w
+			w.KeyMode, w.Version = api.SignMode, 2
+			return k.store.UpdateWorkspace(k.ctx, w, e)
+		}},
 		{"CreateToken", func(e keyserver.Event) error { return k.store.CreateToken(k.ctx, second, e) }},
 		{"RevokeToken", func(e keyserver.Event) error { return k.store.RevokeToken(k.ctx, second.ID, e) }},
 		{"CreateLoginKey", func(e keyserver.Event) error { return k.store.CreateLoginKey(k.ctx, loginKey("alice", "laptop"), e) }},
