@@ -89,13 +89,8 @@ func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api
 		names = append(names, strings.Split(h.Hosts, ",")...)
 	}
 	keys, authorities := knownhost.Keys(lines, name)
-	hint := fmt.Sprintf(`"latchkey known-host list" shows what it knows; or say which key it is: --host %s=SHA256:…`, name)
-	switch near := nearest(name, names); {
-	case len(keys)+len(authorities) > 0:
-	case near != "" && near != name && knownhost.IsName(near):
-		return nil, withHint(fmt.Errorf("flag --host: the server knows no key of %s", name), fmt.Sprintf("there is %s; %s", near, hint))
-	default:
-		return nil, withHint(fmt.Errorf("flag --host: the server knows no key of %s", name), hint)
+	if len(keys)+len(authorities) == 0 {
+		return nil, noHostKey(name, names, knownhost.Revocations(lines, name))
 	}
 	var hosts []api.KeyHost
 	for _, l := range keys {
@@ -108,4 +103,23 @@ func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api
 		hosts = append(hosts, api.KeyHost{Name: bare, Fingerprint: l.Fingerprint(), Authority: true})
 	}
 	return hosts, nil
+}
+
+// noHostKey says that the server knows no key of a host by which it could log in, and
+// what there is in its place.
+func noHostKey(name string, names []string, revoked []knownhost.Line) error {
+	none := fmt.Errorf("flag --host: the server knows no key of %s", name)
+	hint := fmt.Sprintf(`"latchkey known-host list" shows what it knows; or say which key it is: --host %s=SHA256:…`, name)
+	switch near := nearest(name, names); {
+	case len(revoked) > 0:
+		words := make([]string, len(revoked))
+		for i, l := range revoked {
+			words[i] = lineWords(l)
+		}
+		return withHint(fmt.Errorf("%w but revoked ones: %s", none, strings.Join(words, "; ")),
+			fmt.Sprintf("if the host has a new key, say which it is: --host %s=SHA256:…", name))
+	case near != "" && near != name && knownhost.IsName(near):
+		return withHint(none, fmt.Sprintf("there is %s; %s", near, hint))
+	}
+	return withHint(none, hint)
 }

@@ -138,7 +138,7 @@ func contains(list []api.KnownHost, l knownhost.Line) bool {
 func (p *program) trust(c *cli.Context, s *session, lines []knownhost.Line) error {
 	var content strings.Builder
 	for _, l := range lines {
-		p.note("%s", strings.TrimSpace(l.Marker+" "+l.Hosts+" "+l.Type+" "+l.Fingerprint()))
+		p.note("%s", lineWords(l))
 		content.WriteString(l.String() + "\n")
 	}
 	what := fmt.Sprintf("ssh in everybody's workspaces will go by %s", thisOrThese(len(lines), "key"))
