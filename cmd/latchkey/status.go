@@ -186,6 +186,9 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	for _, a := range d.Agents {
 		rows = append(rows, []string{"  agent", agentName(a) + ", since " + a.Since.Local().Format("2006-01-02 15:04")})
+		if a.TakesAdded {
+			rows = append(rows, []string{"", "has what ssh-add adds here, and not the daemon (--add-upstream)"})
+		}
 	}
 	if d.Locked {
 		rows = append(rows, []string{"  locked", `no key is offered: "ssh-add -X" unlocks the agent`})
@@ -196,7 +199,7 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	rows = append(rows, []string{"  held", held})
 	for _, r := range d.Refusals {
-		rows = append(rows, []string{"  kept back", fmt.Sprintf("%s, %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})
+		rows = append(rows, []string{"  kept back", fmt.Sprintf("%s, %s: %s", humane(r.At, time.Now()), strings.TrimSpace(r.Key+" "+r.Comment), r.Why)})
 	}
 	rows = append(rows, sshRows(d.SSH)...)
 	rows = append(rows, secretRows(d.Secrets, time.Now())...)
