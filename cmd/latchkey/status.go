@@ -77,11 +77,21 @@ func (r statusReport) problem() error {
 	case r.Daemon != nil && r.Daemon.Refused:
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint)
 	case r.Daemon != nil && r.Daemon.ServerError != "":
-		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), fmt.Sprintf("is latchkeyd running at %s, and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more", r.Daemon.Server))
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), serverHint(r.Daemon.Server))
 	case r.Daemon != nil && r.Daemon.SSH != nil && r.Daemon.SSH.Error != "":
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.SSH.Error), "the daemon's log says more; start it anew if SSH is not served any more")
 	}
 	return nil
+}
+
+// serverHint is what to do if the daemon's server gives no answer. Nobody may have
+// said where it is.
+func serverHint(url string) string {
+	hint := fmt.Sprintf("is latchkeyd running at %s, and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more", url)
+	if sameURL(url, api.DefaultURL) {
+		hint += `; for a server elsewhere: "latchkey agent --url URL"`
+	}
+	return hint
 }
 
 // loginStatus is nil if there is no login.
