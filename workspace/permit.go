@@ -26,7 +26,7 @@ func (s *Source) Permit(r sshagent.Request) error {
 	}
 	err := permit(o.policy, r, time.Now())
 	if err != nil {
-		s.refusals.add(ssh.FingerprintSHA256(r.Key.Public), err)
+		s.keptBack(r.Key.Public, err)
 		return err
 	}
 	if o.mode == api.SignMode && r.UserAuth != nil {
@@ -65,7 +65,7 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 	}
 	err := shows(o.policy, c, time.Now())
 	if err != nil {
-		s.refusals.add(ssh.FingerprintSHA256(key.Public), err)
+		s.keptBack(key.Public, err)
 	}
 	return err
 }
@@ -150,9 +150,26 @@ type refusals struct {
 	list []StateRefusal
 }
 
+// keptBack notes why a key has not signed, or was not shown, with what people know it by.
+func (s *Source) keptBack(public ssh.PublicKey, err error) {
+	s.refusals.add(ssh.FingerprintSHA256(public), s.comment(public), err)
+}
+
+// comment is that of a key that was listed last.
+func (s *Source) comment(public ssh.PublicKey) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.known {
+		if bytes.Equal(k.Public.Marshal(), public.Marshal()) {
+			return k.Comment
+		}
+	}
+	return ""
+}
+
 // add notes why a key has not signed, or was not shown. What was the last time is
 // noted once: a host that is asked every minute must not push out all else.
-func (r *refusals) add(fingerprint string, err error) {
+func (r *refusals) add(fingerprint, comment string, err error) {
 	why := err.Error()
 	var e *api.Error
 	if errors.As(err, &e) && e.Detail != "" {
@@ -161,7 +178,7 @@ func (r *refusals) add(fingerprint string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = slices.DeleteFunc(r.list, func(old StateRefusal) bool { return old.Key == fingerprint && old.Why == why })
-	r.list = append(r.list, StateRefusal{Key: fingerprint, At: time.Now(), Why: why})
+	r.list = append(r.list, StateRefusal{Key: fingerprint, Comment: comment, At: time.Now(), Why: why})
 	if n := len(r.list) - maxRefusals; n > 0 {
 		r.list = append([]StateRefusal(nil), r.list[n:]...)
 	}

@@ -259,13 +259,13 @@ func TestProofReachesTheServer(t *testing.T) {
 func TestRefusalsAreBounded(t *testing.T) {
 	var r refusals
 	for _, why := range []string{"once", "again", "once"} {
-		r.add("SHA256:x", errors.New(why))
+		r.add("SHA256:x", "x", errors.New(why))
 	}
 	if last := r.last(); len(last) != 2 || last[0].Why != "again" || last[1].Why != "once" {
 		t.Errorf("the refusals are %+v; want one of each, the newest last", last)
 	}
 	for i := range 3 * maxRefusals {
-		r.add("SHA256:x", fmt.Errorf("refusal %d", i))
+		r.add("SHA256:x", "x", fmt.Errorf("refusal %d", i))
 	}
 	if last := r.last(); len(last) != maxRefusals || last[maxRefusals-1].Why != fmt.Sprint("refusal ", 3*maxRefusals-1) {
 		t.Errorf("the refusals are %+v; want the last %d", last, maxRefusals)

@@ -45,7 +45,7 @@ func (r *remoteSigner) SignContext(ctx context.Context, data []byte, algorithm s
 	sig, err := r.sign(ctx, fingerprint, data, algorithm)
 	if err != nil {
 		if ctx.Err() == nil {
-			r.source.refusals.add(fingerprint, err)
+			r.source.keptBack(r.public, err)
 		}
 		return nil, fmt.Errorf("having the server sign with %s: %w", fingerprint, err)
 	}

@@ -59,9 +59,10 @@ type StateKey struct {
 // A StateRefusal is a signature that a key has not made, or that it was not shown
 // to a client who had no use for it.
 type StateRefusal struct {
-	Key string    `json:"key"` // its fingerprint
-	At  time.Time `json:"at"`
-	Why string    `json:"why"`
+	Key     string    `json:"key"`               // its fingerprint
+	Comment string    `json:"comment,omitempty"` // its comment, which has its name; "" if it is not listed any more
+	At      time.Time `json:"at"`
+	Why     string    `json:"why"`
 }
 
 const (

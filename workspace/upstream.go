@@ -29,6 +29,8 @@ type StateAgent struct {
 	Name   string    `json:"name"`             // "SSH_AUTH_SOCK", "ssh -A from ADDRESS", or the path of its socket
 	Socket string    `json:"socket,omitempty"` // "" for one that an SSH client brought to the daemon's own server
 	Since  time.Time `json:"since"`
+
+	TakesAdded bool `json:"takes_added,omitempty"` // what clients of the daemon's agent add and remove goes to it
 }
 
 // upstreams are the other agents behind the daemon's: that of SSH_AUTH_SOCK, those
@@ -81,7 +83,7 @@ func (u *upstreams) addOwn(socket string, since time.Time, changes bool) {
 		}
 		return dialAgent(ctx, socket)
 	}}
-	e := &upstreamAgent{StateAgent: StateAgent{Name: own.Name, Socket: socket, Since: since}}
+	e := &upstreamAgent{StateAgent: StateAgent{Name: own.Name, Socket: socket, Since: since, TakesAdded: changes}}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !changes {

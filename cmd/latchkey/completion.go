@@ -256,19 +256,30 @@ func (p *program) knownNames(ctx context.Context, placeholder string, path []*cl
 		}
 		slices.Sort(names)
 		names = slices.Compact(names)
-	case "ID":
-		if path[1].Name != "known-host" {
-			break
-		}
+	case "LINE":
 		list, _ := s.KnownHosts(ctx)
-		for _, h := range list {
-			names = append(names, h.ID)
-		}
+		names = knownHostNames(list)
 	case "USER":
 		list, _ := s.Users(ctx)
 		for _, u := range list {
 			names = append(names, u.Name)
 		}
+	}
+	return names
+}
+
+// knownHostNames are what "latchkey known-host delete" takes, less what a shell would
+// make something else of, such as a pattern.
+func knownHostNames(list []api.KnownHost) (names []string) {
+	for _, h := range list {
+		for name := range strings.SplitSeq(h.Hosts, ",") {
+			if quoted(name) == name && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	for _, h := range list {
+		names = append(names, h.ID)
 	}
 	return names
 }

@@ -97,7 +97,7 @@ func newRole() *choice[api.Role] {
 func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }
 
 func yesFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do it without asking"}
+	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do it without asking, as it takes where stdin is no terminal"}
 }
 
 func userFlag() cli.Flag {

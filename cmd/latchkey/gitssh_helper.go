@@ -155,7 +155,7 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 	}
 	ssh := h.sshVersion()
 	if !h.ownHosts && ssh.TakesKnownHosts() && h.anyKnownHosts() {
-		r.KnownHosts = h.link + " " + knownHostsArgument + " %I %H"
+		r.KnownHosts = h.link + " " + knownHostsArgument + " %I %H %f"
 	}
 	if err := h.child.start(r.Command(h.args)); err != nil {
 		return 0, err

@@ -39,6 +39,9 @@ first steps:
   latchkey agent &                          # in a workspace
   eval "$(latchkey env)" && git clone git@forge.example:team/app.git
 
+What takes something away asks first. Where there is no terminal to ask on, in a script, it
+changes nothing, and fails, unless the line has -y.
+
 "latchkey COMMAND --help" says more about one of them; --version shows the version.
 `
 

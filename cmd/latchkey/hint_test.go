@@ -207,3 +207,17 @@ func TestAuditFollows(t *testing.T) {
 	tt.sees(t, "a-new-one")
 	latchkey(t, "audit", "--after", "-1").expect(t, exitUsage, "", "latchkey: error: audit: --after and -n take numbers from 0\n")
 }
+
+// A daemon that was not told where its server is looks on this machine.
+func TestHintOnServerOfTheDaemon(t *testing.T) {
+	const is = `is latchkeyd running at %s, and this workspace in its list ("latchkey workspace list")? the daemon's log says more`
+	for url, want := range map[string]string{
+		api.DefaultURL:         fmt.Sprintf(is, api.DefaultURL) + `; for a server elsewhere: "latchkey agent --url URL"`,
+		"https://keys.example": fmt.Sprintf(is, "https://keys.example"),
+	} {
+		err := statusReport{Daemon: &workspace.State{Server: url, ServerError: "no answer"}, loginErr: errNoLogin}.problem()
+		if got := hintOf(err); got != want {
+			t.Errorf("the hint for a daemon of %s is %q; want %q", url, got, want)
+		}
+	}
+}

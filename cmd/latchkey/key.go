@@ -89,7 +89,7 @@ func keyDetails(k api.Key) [][]string {
 		{"mode", string(k.Mode) + ": " + serves[0]},
 		{"policy", strings.Join(serves[1:], "; ")},
 		{"last fetched", fetched},
-		{"expires", humaneOr(k.ExpiresAt, "")},
+		{"expires", humaneOr(expires(k), "")},
 	}
 }
 
@@ -105,10 +105,20 @@ func (p *program) keyList(c *cli.Context, s *session) error {
 	for _, k := range keys {
 		rows = append(rows, []string{
 			k.Name, strconv.FormatInt(k.Generation, 10), string(k.Algorithm), k.Fingerprint,
-			humane(k.UpdatedAt, time.Now()), humaneOr(k.LastFetchedAt, "never"), humaneOr(k.ExpiresAt, ""),
+			humane(k.UpdatedAt, time.Now()), humaneOr(k.LastFetchedAt, "never"), humaneOr(expires(k), ""),
 		})
 	}
 	return p.table("NAME\tGENERATION\tALGORITHM\tFINGERPRINT\tMADE\tLAST FETCHED\tEXPIRES", rows)
+}
+
+// expires is when a key ends to be of use, nil if never: a replaced one is no longer
+// offered, or its policy has it usable only until then.
+func expires(k api.Key) *time.Time {
+	until := k.Policy.UsableUntil
+	if k.ExpiresAt == nil || until != nil && until.Before(*k.ExpiresAt) {
+		return until
+	}
+	return k.ExpiresAt
 }
 
 func (p *program) keyCreate(c *cli.Context, s *session) error {

@@ -32,7 +32,7 @@ sign its certificates included.
   latchkey key set work --host "$(ssh-keyscan -t ed25519 git.example)"`,
 		Flags: []cli.Flag{
 			&cli.GenericFlag{Name: "mode", Value: newKeyMode(), Usage: "`MODE` is fetch or sign"},
-			&cli.GenericFlag{Name: "host", Value: new(words), Usage: "it logs in to `HOST` only: NAME, NAME=FINGERPRINT, or a line of known_hosts; may be repeated"},
+			&cli.GenericFlag{Name: "host", Value: new(words), Usage: "it logs in to `HOST` only: NAME, NAME:PORT, NAME=FINGERPRINT, or a line of known_hosts; may be repeated"},
 			&cli.GenericFlag{Name: "namespace", Value: new(words), Usage: "it makes SSH signatures in `NAMESPACE`, where git is the default and * stands for any; may be repeated"},
 			&cli.BoolFlag{Name: "refuse-forwarded", Usage: "it signs for nobody on another machine, to whom the agent was forwarded"},
 			durationFlag("usable", "workspaces can use it for `DURATION` from now, such as 8h; 0s: for ever"),

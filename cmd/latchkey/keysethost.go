@@ -19,6 +19,7 @@ import (
 func (p *program) hostsGiven(ctx context.Context, s *session, list []string) ([]api.KeyHost, error) {
 	hosts := []api.KeyHost{}
 	for _, word := range list {
+		word = withPort(word)
 		if knownhost.IsName(word) {
 			known, err := p.knownHost(ctx, s, word)
 			if err != nil {
@@ -48,6 +49,21 @@ func (p *program) hostsGiven(ctx context.Context, s *session, list []string) ([]
 	return hosts, nil
 }
 
+// withPort writes HOST:PORT as ssh looks for it in a known_hosts file: "[HOST]:PORT",
+// or HOST for the port that ssh takes by itself. An IPv6 address has more colons, and
+// stays what it is, as all does that is not of this form.
+func withPort(text string) string {
+	host, port, ok := strings.Cut(text, ":")
+	name := "[" + host + "]:" + port
+	if port == "22" {
+		name = host
+	}
+	if !ok || strings.HasPrefix(host, "[") || strings.Contains(port, ":") || !knownhost.IsName(name) {
+		return text
+	}
+	return name
+}
+
 // hostGiven reads NAME=FINGERPRINT, or the line of a host in a known_hosts file,
 // which may be one of an authority's: nil if it is neither.
 func hostGiven(line string) (hosts []api.KeyHost) {
@@ -57,7 +73,7 @@ func hostGiven(line string) (hosts []api.KeyHost) {
 		if name == "" || err != nil || len(sum) != 32 {
 			return nil
 		}
-		return []api.KeyHost{{Name: name, Fingerprint: "SHA256:" + fingerprint, Authority: authority}}
+		return []api.KeyHost{{Name: withPort(name), Fingerprint: "SHA256:" + fingerprint, Authority: authority}}
 	}
 	_, names, key, _, _, err := ssh.ParseKnownHosts([]byte(rest)) // of a line with another marker, rest has it
 	if err != nil || strings.HasPrefix(rest, "@") {
@@ -89,13 +105,8 @@ func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api
 		names = append(names, strings.Split(h.Hosts, ",")...)
 	}
 	keys, authorities := knownhost.Keys(lines, name)
-	hint := fmt.Sprintf(`"latchkey known-host list" shows what it knows; or say which key it is: --host %s=SHA256:…`, name)
-	switch near := nearest(name, names); {
-	case len(keys)+len(authorities) > 0:
-	case near != "" && near != name && knownhost.IsName(near):
-		return nil, withHint(fmt.Errorf("flag --host: the server knows no key of %s", name), fmt.Sprintf("there is %s; %s", near, hint))
-	default:
-		return nil, withHint(fmt.Errorf("flag --host: the server knows no key of %s", name), hint)
+	if len(keys)+len(authorities) == 0 {
+		return nil, noHostKey(name, names, knownhost.Revocations(lines, name))
 	}
 	var hosts []api.KeyHost
 	for _, l := range keys {
@@ -108,4 +119,23 @@ func (p *program) knownHost(ctx context.Context, s *session, name string) ([]api
 		hosts = append(hosts, api.KeyHost{Name: bare, Fingerprint: l.Fingerprint(), Authority: true})
 	}
 	return hosts, nil
+}
+
+// noHostKey says that the server knows no key of a host by which it could log in, and
+// what there is in its place.
+func noHostKey(name string, names []string, revoked []knownhost.Line) error {
+	none := fmt.Errorf("flag --host: the server knows no key of %s", name)
+	hint := fmt.Sprintf(`"latchkey known-host list" shows what it knows; or say which key it is: --host %s=SHA256:…`, quoted(name))
+	switch near := nearest(name, names); {
+	case len(revoked) > 0:
+		words := make([]string, len(revoked))
+		for i, l := range revoked {
+			words[i] = lineWords(l)
+		}
+		return withHint(fmt.Errorf("%w but revoked ones: %s", none, strings.Join(words, "; ")),
+			fmt.Sprintf("if the host has a new key, say which it is: --host %s=SHA256:…", quoted(name)))
+	case near != "" && near != name && knownhost.IsName(near):
+		return withHint(none, fmt.Sprintf("there is %s; %s", near, hint))
+	}
+	return withHint(none, hint)
 }

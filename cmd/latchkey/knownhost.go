@@ -50,10 +50,7 @@ already are passed over.
 				},
 				Action: p.asUser(p.knownHostList),
 			},
-			{
-				Name: "delete", Aliases: []string{"rm"}, Usage: "take a line out of the known hosts", ArgsUsage: "ID",
-				Flags: []cli.Flag{yesFlag()}, Action: p.asUser(p.knownHostDelete),
-			},
+			p.knownHostDeleteCommand(),
 		},
 	}
 }
@@ -141,7 +138,7 @@ func contains(list []api.KnownHost, l knownhost.Line) bool {
 func (p *program) trust(c *cli.Context, s *session, lines []knownhost.Line) error {
 	var content strings.Builder
 	for _, l := range lines {
-		p.note("%s", strings.TrimSpace(l.Marker+" "+l.Hosts+" "+l.Type+" "+l.Fingerprint()))
+		p.note("%s", lineWords(l))
 		content.WriteString(l.String() + "\n")
 	}
 	what := fmt.Sprintf("ssh in everybody's workspaces will go by %s", thisOrThese(len(lines), "key"))
@@ -198,32 +195,4 @@ func (p *program) knownHostList(c *cli.Context, s *session) error {
 		rows = append(rows, []string{h.Hosts, h.KeyType, h.Fingerprint, orDash(h.Marker), h.ID})
 	}
 	return p.table("HOSTS\tTYPE\tFINGERPRINT\tMARKER\tID", rows)
-}
-
-func (p *program) knownHostDelete(c *cli.Context, s *session) error {
-	id := c.Args().First()
-	list, err := s.KnownHosts(c.Context)
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for _, h := range list {
-		if h.ID != id {
-			ids = append(ids, h.ID)
-			continue
-		}
-		what := fmt.Sprintf("ssh in everybody's workspaces goes no more by the key %s of %s", h.Fingerprint, h.Hosts)
-		if h.Marker == knownhost.Revoked {
-			what = fmt.Sprintf("ssh in everybody's workspaces accepts the revoked key %s of %s again, where it is known", h.Fingerprint, h.Hosts)
-		}
-		if err := p.confirm(c.Bool("yes"), what); err != nil {
-			return err
-		}
-		if err := s.DeleteKnownHost(c.Context, id); err != nil {
-			return err
-		}
-		p.note("the known host %s is deleted", h.Hosts)
-		return nil
-	}
-	return notFound(fmt.Errorf("known host %s: %w", id, api.ErrNotFound), id, ids, "latchkey known-host list")
 }

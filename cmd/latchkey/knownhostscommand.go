@@ -18,11 +18,13 @@ import (
 // knownHostsArgument makes this program ssh's KnownHostsCommand (ssh_config(5)).
 const knownHostsArgument = "known-hosts-command"
 
-// orderReason and addressReason are %I where ssh does not look for the host's own
-// key: it says what is wrong once.
+// What %I says that ssh looks for. It asks with the host's name last, and with
+// the other two for the order of kinds of keys and for the address: what is wrong is
+// said once.
 const (
-	orderReason   = "ORDER"
-	addressReason = "ADDRESS"
+	orderReason    = "ORDER"
+	addressReason  = "ADDRESS"
+	hostnameReason = "HOSTNAME"
 )
 
 // knownHostsCommand describes what run has dealt with before there are commands.
@@ -30,12 +32,13 @@ func knownHostsCommand() *cli.Command {
 	return &cli.Command{
 		Name:      knownHostsArgument,
 		Usage:     "print known hosts for ssh",
-		ArgsUsage: "[REASON HOST [LINE]]",
+		ArgsUsage: "[REASON HOST [FINGERPRINT|LINE]]",
 		Description: `ssh runs it, told to by "latchkey gitssh" or in ~/.ssh/config:
 
-  KnownHostsCommand /usr/local/bin/latchkey known-hosts-command %I %H
+  KnownHostsCommand /usr/local/bin/latchkey known-hosts-command %I %H %f
 
-Without arguments it prints all known hosts, for an ssh before 8.5:
+With the fingerprint of the key that the host shows, it says so if a line revokes that
+key, and which: ssh only says that one does. Without arguments it prints all known hosts, for an ssh before 8.5:
 
   latchkey known-hosts-command >> ~/.ssh/known_hosts
 
@@ -48,10 +51,10 @@ them, it prints that line, and of the others those that revoke a key.`,
 // printKnownHosts prints what is known of a host. To ssh it does not fail: that
 // would end the connection, also to a host that the user's own files know.
 func (p *program) printKnownHosts(args []string) int {
-	const pinning = 5 // arguments, of which a line of known_hosts is three
-	if len(args) != 0 && len(args) != 2 && len(args) != pinning {
+	const shown, pinning = 3, 5 // arguments, of which a line of known_hosts is three
+	if len(args) != 0 && len(args) != 2 && len(args) != shown && len(args) != pinning {
 		return p.fail(withHint(usagef("%s: want a reason and a host, or nothing", knownHostsArgument),
-			"KnownHostsCommand /usr/local/bin/latchkey "+knownHostsArgument+" %I %H"))
+			"KnownHostsCommand /usr/local/bin/latchkey "+knownHostsArgument+" %I %H %f"))
 	}
 	reason, host := "", ""
 	if len(args) >= 2 {
@@ -70,10 +73,43 @@ func (p *program) printKnownHosts(args []string) int {
 	case err != nil && first.name == "" && reason != orderReason && reason != addressReason: // a helper says it if it matters
 		p.message("warning", fmt.Sprintf("the known hosts can't be had, ssh goes on with your own: %s", oneLine(explainWorkspace(err))))
 	}
+	if len(args) == shown && reason == hostnameReason {
+		p.sayRevoked(lines, host, args[2])
+	}
 	if _, err := p.stdout.Write(lines); err != nil {
 		return p.fail(outputError(err))
 	}
 	return 0
+}
+
+// sayRevoked says which line revokes the key that a host shows. ssh says that one
+// does, but not whose: the user would look for it in their own files.
+func (p *program) sayRevoked(lines []byte, host, fingerprint string) {
+	for line := range bytes.Lines(revocations(lines)) {
+		parsed, err := knownhost.Parse(line)
+		if err != nil || len(parsed) != 1 {
+			continue // of a server that knows more
+		}
+		if l := parsed[0]; l.Fingerprint() == fingerprint && knownhost.Matches(l.Hosts, host) {
+			p.message("hint", fmt.Sprintf("the key that %s shows is revoked by the server's known hosts: %s", printable(host), lineWords(l)))
+			return
+		}
+	}
+}
+
+// revocations are those of known_hosts lines that revoke a key.
+func revocations(lines []byte) (revoked []byte) {
+	for line := range bytes.Lines(lines) {
+		if bytes.HasPrefix(line, []byte(knownhost.Revoked+" ")) {
+			revoked = append(revoked, line...)
+		}
+	}
+	return revoked
+}
+
+// lineWords is a line as messages have it: by the fingerprint, which can be compared.
+func lineWords(l knownhost.Line) string {
+	return printable(strings.TrimSpace(l.Marker + " " + l.Hosts + " " + l.Type + " " + l.Fingerprint()))
 }
 
 // printPinned prints the one key that a host can have, which does not depend on
@@ -92,11 +128,7 @@ func (p *program) printPinned(reason, host, line string) int {
 		if err != nil && !errors.Is(err, errNoWorkspace) { // and no login: there is no server to ask
 			p.message("warning", fmt.Sprintf("ssh goes by the key in its configuration, and does not know whether it was revoked: %s", oneLine(explainWorkspace(err))))
 		}
-		for line := range bytes.Lines(all) {
-			if bytes.HasPrefix(line, []byte(knownhost.Revoked+" ")) {
-				lines = append(lines, line...)
-			}
-		}
+		lines = revocations(all)
 	}
 	if err := p.print("%s%s\n", lines, pinned[0]); err != nil {
 		return p.fail(err)

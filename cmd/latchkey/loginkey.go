@@ -1,11 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,11 +108,18 @@ func (p *program) loginKeyList(c *cli.Context, s *session) error {
 
 func (p *program) loginKeyDelete(c *cli.Context, s *session) error {
 	name := c.Args().First()
+	keys, err := s.LoginKeys(c.Context, api.Me)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(k api.LoginKey) bool { return k.Name == name }) {
+		return noLoginKey(fmt.Errorf("login key %s: %w", name, api.ErrNotFound), name, keys)
+	}
 	what := fmt.Sprintf("the login key %s is deleted; its connections to your workspaces end", name)
 	if err := p.confirm(c.Bool("yes"), what); err != nil {
 		return err
 	}
-	if err := s.noLoginKey(c.Context, s.DeleteLoginKey(c.Context, api.Me, name), name); err != nil {
+	if err := s.DeleteLoginKey(c.Context, api.Me, name); err != nil {
 		return err
 	}
 	p.note("the login key %s is deleted", name)
@@ -120,14 +127,7 @@ func (p *program) loginKeyDelete(c *cli.Context, s *session) error {
 }
 
 // noLoginKey adds to an error the login key that was probably meant.
-func (s *session) noLoginKey(ctx context.Context, err error, name string) error {
-	if !errors.Is(err, api.ErrNotFound) {
-		return err
-	}
-	keys, lerr := s.LoginKeys(ctx, api.Me)
-	if lerr != nil {
-		return err
-	}
+func noLoginKey(err error, name string, keys []api.LoginKey) error {
 	var names []string
 	for _, k := range keys {
 		names = append(names, k.Name)

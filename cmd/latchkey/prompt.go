@@ -17,13 +17,16 @@ import (
 const maxAnswer = 4 << 10
 
 // confirm asks whether to do what the text says will happen; no is the default.
-// Without a terminal there is nobody to ask: it takes yes, which is the flag.
+// Every command that takes something away for good, or from others, calls it, behind
+// all that could fail before: nobody should agree to what can't be. Without a terminal
+// there is nobody to ask, and yes, which is the flag, is the only way: a script
+// that lacks it must not look as if it had done anything.
 func (p *program) confirm(yes bool, what string) error {
 	if yes {
 		return nil
 	}
 	if !isTerminal(p.stdin) {
-		return withHint(usagef("%s: that must be confirmed, and stdin is not a terminal", what), "to do it, add --yes")
+		return withHint(usagef("nothing was changed: there is no terminal to ask on, and no -y"), "with -y, "+what)
 	}
 	fmt.Fprintf(p.stderr, "%s.\nGo on? [y/N] ", presentable(what))
 	answer, err := readLine(p.stdin)

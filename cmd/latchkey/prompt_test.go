@@ -220,18 +220,6 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// Without a terminal nothing is destroyed unless the line says so.
-func TestConfirmWithoutTerminal(t *testing.T) {
-	loggedIn(t)
-	for _, typed := range []string{"key rotate", "key delete default", "workspace delete box", "user disable ada", "user delete ada"} {
-		got := latchkeyWith(t, "y\n", strings.Fields(typed)...)
-		if got.code != exitUsage && !strings.Contains(got.stderr, "not allowed") && !strings.Contains(got.stderr, "forbidden") ||
-			got.code == exitUsage && !strings.HasSuffix(got.stderr, ": that must be confirmed, and stdin is not a terminal\nlatchkey: hint: to do it, add --yes\n") {
-			t.Errorf("latchkey %s = %+v; want it to ask for --yes", typed, got)
-		}
-	}
-}
-
 func TestColorsOnTerminal(t *testing.T) {
 	newHome(t)
 	for _, test := range []struct {

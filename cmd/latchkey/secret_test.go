@@ -210,7 +210,7 @@ func TestNoCommandShowsAValue(t *testing.T) {
 	for _, command := range []string{
 		"secret list", "secret list --json", "secret list k", "secret list k --json", "secret status", "secret status --json", "secret history k", "secret history k --json",
 		"secret rollback k", "secret rollback k -y --json", "secret disable k", "secret enable k", "secret rename k l", "workspace check", "workspace check --json", "workspace list --json",
-		"status", "secret delete l",
+		"status", "secret delete l", "secret delete l -y",
 	} {
 		check(latchkey(t, strings.Fields(command)...))
 	}

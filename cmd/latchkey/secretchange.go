@@ -127,11 +127,8 @@ func (p *program) secretDelete(c *cli.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	// In a script the line itself is the decision: it names one secret, and asks
-	// for nothing else.
-	yes := c.Bool("yes") || !isTerminal(p.stdin)
 	what := fmt.Sprintf("the secret %s is deleted for good, with all versions of its value, and taken out of your workspaces", secret.Name)
-	if err := p.confirm(yes, what); err != nil {
+	if err := p.confirm(c.Bool("yes"), what); err != nil {
 		return err
 	}
 	if err := s.DeleteSecret(c.Context, api.Me, secret.Name); err != nil {

@@ -77,11 +77,21 @@ func (r statusReport) problem() error {
 	case r.Daemon != nil && r.Daemon.Refused:
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint)
 	case r.Daemon != nil && r.Daemon.ServerError != "":
-		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), fmt.Sprintf("is latchkeyd running at %s, and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more", r.Daemon.Server))
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), serverHint(r.Daemon.Server))
 	case r.Daemon != nil && r.Daemon.SSH != nil && r.Daemon.SSH.Error != "":
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.SSH.Error), "the daemon's log says more; start it anew if SSH is not served any more")
 	}
 	return nil
+}
+
+// serverHint is what to do if the daemon's server gives no answer. Nobody may have
+// said where it is.
+func serverHint(url string) string {
+	hint := fmt.Sprintf("is latchkeyd running at %s, and this workspace in its list (\"latchkey workspace list\")? the daemon's log says more", url)
+	if sameURL(url, api.DefaultURL) {
+		hint += `; for a server elsewhere: "latchkey agent --url URL"`
+	}
+	return hint
 }
 
 // loginStatus is nil if there is no login.
@@ -186,6 +196,9 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	for _, a := range d.Agents {
 		rows = append(rows, []string{"  agent", agentName(a) + ", since " + a.Since.Local().Format("2006-01-02 15:04")})
+		if a.TakesAdded {
+			rows = append(rows, []string{"", "has what ssh-add adds here, and not the daemon (--add-upstream)"})
+		}
 	}
 	if d.Locked {
 		rows = append(rows, []string{"  locked", `no key is offered: "ssh-add -X" unlocks the agent`})
@@ -196,7 +209,7 @@ func (r statusReport) daemonRows() [][]string {
 	}
 	rows = append(rows, []string{"  held", held})
 	for _, r := range d.Refusals {
-		rows = append(rows, []string{"  kept back", fmt.Sprintf("%s, %s: %s", humane(r.At, time.Now()), r.Key, r.Why)})
+		rows = append(rows, []string{"  kept back", fmt.Sprintf("%s, %s: %s", humane(r.At, time.Now()), strings.TrimSpace(r.Key+" "+r.Comment), r.Why)})
 	}
 	rows = append(rows, sshRows(d.SSH)...)
 	rows = append(rows, secretRows(d.Secrets, time.Now())...)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,15 +23,19 @@ import (
 
 // startDaemon runs a workspace daemon in this process until the test ends, in
 // the runtime directory that newHome has set.
-func startDaemon(t *testing.T, s *testServer, token string) {
+func startDaemon(t *testing.T, s *testServer, token string, set ...func(*workspace.Config)) {
 	t.Helper()
 	dir := shortDir(t)
 	t.Setenv("LATCHKEY_RUNTIME_DIR", dir)
 	ready := make(chan string, 1)
-	d := workspace.NewDaemon(workspace.Config{
+	config := workspace.Config{
 		Dir: dir, Client: s.client(t, token), Idle: sshagent.DefaultIdle, Version: "test",
 		Ready: func(socket string) { ready <- socket },
-	})
+	}
+	for _, f := range set {
+		f(&config)
+	}
+	d := workspace.NewDaemon(config)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
@@ -211,12 +216,15 @@ func TestStatusShowsRefusals(t *testing.T) {
 	for _, want := range []string{
 		"it stays at the server, which signs; it logs in everywhere; SSH signatures for git\n",
 		"\n  held       0 private keys, ",
-		"\n  kept back  just now, " + k.Fingerprint + ": the key makes SSH signatures in the namespace git only, not in \"file\"",
+		"\n  kept back  just now, " + k.Fingerprint + " latchkey:ada: the key makes SSH signatures in the namespace git only, not in \"file\"",
 		`"latchkey key set NAME --namespace …", with all it signs for, allows another`,
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q in\n%s", want, got.stdout)
 		}
+	}
+	if r := decode[statusReport](t, latchkey(t, "status", "--json")).Daemon.Refusals; len(r) != 1 || r[0].Key != k.Fingerprint || r[0].Comment != "latchkey:ada" {
+		t.Errorf("the refusals are %+v; want one, with the key's fingerprint and its comment", r)
 	}
 	if strings.Contains(got.stdout, "\n  locked ") {
 		t.Errorf("the agent is said to be locked:\n%s", got.stdout)
@@ -226,5 +234,24 @@ func TestStatusShowsRefusals(t *testing.T) {
 	}
 	if got := latchkey(t, "status").ok(t); !strings.Contains(got.stdout, "\n  locked     no key is offered") {
 		t.Errorf("a locked agent is not said to be:\n%s", got.stdout)
+	}
+}
+
+// Whose agent has the keys that ssh-add adds, is shown with the agents.
+func TestStatusShowsWhoTakesAddedKeys(t *testing.T) {
+	s := loggedIn(t)
+	own := filepath.Join(t.TempDir(), "own.sock")
+	for _, add := range []bool{false, true} {
+		name := fmt.Sprintf("box-%t", add)
+		startDaemon(t, s, strings.TrimSpace(latchkey(t, "workspace", "create", name).ok(t).stdout), func(c *workspace.Config) {
+			c.Upstream, c.AddUpstream = own, add
+		})
+		got := latchkey(t, "status").ok(t)
+		if want := "\n             has what ssh-add adds here, and not the daemon (--add-upstream)\n"; strings.Contains(got.stdout, want) != add {
+			t.Errorf("with --add-upstream %t the status has %q or not:\n%s", add, want, got.stdout)
+		}
+		if a := decode[statusReport](t, latchkey(t, "status", "--json")).Daemon.Agents; len(a) != 1 || a[0].TakesAdded != add {
+			t.Errorf("with --add-upstream %t the agents are %+v", add, a)
+		}
 	}
 }

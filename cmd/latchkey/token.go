@@ -1,7 +1,8 @@
 package main
 
 import (
-	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ do all that you can: let it expire.
 			},
 			{
 				Name: "revoke", Usage: "revoke a session token", ArgsUsage: "ID",
-				Action: p.asUser(p.tokenRevoke),
+				Flags: []cli.Flag{yesFlag()}, Action: p.asUser(p.tokenRevoke),
 			},
 		},
 	}
@@ -53,7 +54,7 @@ func (p *program) workspaceTokenCommand() *cli.Command {
 			},
 			{
 				Name: "revoke", Usage: "revoke a token of a workspace", ArgsUsage: "WORKSPACE ID",
-				Flags: []cli.Flag{userFlag()}, Action: p.asUser(p.workspaceTokenRevoke),
+				Flags: []cli.Flag{yesFlag(), userFlag()}, Action: p.asUser(p.workspaceTokenRevoke),
 			},
 		},
 	}
@@ -146,28 +147,60 @@ func tokenState(t api.TokenInfo, now time.Time) string {
 }
 
 func (p *program) tokenRevoke(c *cli.Context, s *session) error {
-	id := c.Args().First()
-	if err := s.RevokeToken(c.Context, api.Me, id); err != nil {
-		return noToken(err, "latchkey token list")
+	list, err := s.Tokens(c.Context, api.Me)
+	if err != nil {
+		return err
 	}
-	p.note("the token %s is revoked", id)
+	t, err := tokenOf(list, c.Args().First(), "latchkey token list")
+	if err != nil {
+		return err
+	}
+	if err := p.confirm(c.Bool("yes"), fmt.Sprintf("%s is revoked for good; what logs in with it no longer can", named(t))); err != nil {
+		return err
+	}
+	if err := s.RevokeToken(c.Context, api.Me, t.ID); err != nil {
+		return err
+	}
+	p.note("the token %s is revoked", t.ID)
 	return nil
 }
 
 func (p *program) workspaceTokenRevoke(c *cli.Context, s *session) error {
-	user, name, id := c.String("user"), c.Args().Get(0), c.Args().Get(1)
-	if err := s.RevokeWorkspaceToken(c.Context, user, name, id); err != nil {
-		return noToken(s.noWorkspace(c.Context, err, user, name), "latchkey workspace token list "+quoted(name))
+	user, name := c.String("user"), c.Args().Get(0)
+	list, err := s.WorkspaceTokens(c.Context, user, name)
+	if err != nil {
+		return s.noWorkspace(c.Context, err, user, name)
 	}
-	p.note("the token %s of the workspace %s is revoked", id, name)
+	t, err := tokenOf(list, c.Args().Get(1), "latchkey workspace token list "+quoted(name))
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("%s of the workspace %s is revoked for good; a daemon that has it gets no key any more", named(t), name)
+	if err := p.confirm(c.Bool("yes"), what); err != nil {
+		return err
+	}
+	if err := s.RevokeWorkspaceToken(c.Context, user, name, t.ID); err != nil {
+		return err
+	}
+	p.note("the token %s of the workspace %s is revoked", t.ID, name)
 	return nil
 }
 
-func noToken(err error, list string) error {
-	if errors.Is(err, api.ErrNotFound) {
-		return withHint(err, `tokens are revoked by their ID: "`+list+`" shows it`)
+// tokenOf finds a token by its ID in what the command list shows.
+func tokenOf(all []api.TokenInfo, id, list string) (api.TokenInfo, error) {
+	i := slices.IndexFunc(all, func(t api.TokenInfo) bool { return strings.EqualFold(t.ID, id) })
+	if i < 0 {
+		return api.TokenInfo{}, withHint(fmt.Errorf("token %s: %w", id, api.ErrNotFound), `tokens are revoked by their ID: "`+list+`" shows it`)
 	}
-	return err
+	return all[i], nil
+}
+
+// named is a token as a question has it.
+func named(t api.TokenInfo) string {
+	if t.Description == "" {
+		return "the token " + t.ID
+	}
+	return fmt.Sprintf("the token %s (%s)", t.ID, t.Description)
 }
 
 func trimmed(b []byte) string { return strings.TrimSpace(string(b)) }

@@ -133,13 +133,16 @@ func (p *program) userSetRole(c *cli.Context, s *session) error {
 }
 
 func (p *program) userDisable(c *cli.Context, s *session) error {
-	name := c.Args().First()
-	what := fmt.Sprintf("the user %s can no longer log in, and their workspaces get no key, until you enable them again", name)
+	u, err := s.user(c.Context, c.Args().First())
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("the user %s can no longer log in, and their workspaces get no key, until you enable them again", u.Name)
 	if err := p.confirm(c.Bool("yes"), what); err != nil {
 		return err
 	}
 	disabled := true
-	u, err := s.updateUser(c.Context, name, api.UpdateUserRequest{Disabled: &disabled})
+	u, err = s.updateUser(c.Context, u.ID, api.UpdateUserRequest{Disabled: &disabled})
 	if err != nil {
 		return err
 	}

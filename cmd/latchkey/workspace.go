@@ -162,15 +162,19 @@ func (p *program) workspaceList(c *cli.Context, s *session) error {
 }
 
 func (p *program) workspaceDelete(c *cli.Context, s *session) error {
-	name := c.Args().First()
-	what := fmt.Sprintf("the workspace %s is deleted; its daemon gets no key any more", name)
+	user, name := c.String("user"), c.Args().First()
+	w, err := s.Workspace(c.Context, user, name)
+	if err != nil {
+		return s.noWorkspace(c.Context, err, user, name)
+	}
+	what := fmt.Sprintf("the workspace %s is deleted; its daemon gets no key any more", w.Name)
 	if err := p.confirm(c.Bool("yes"), what); err != nil {
 		return err
 	}
-	if err := s.noWorkspace(c.Context, s.DeleteWorkspace(c.Context, c.String("user"), name), c.String("user"), name); err != nil {
-		return err
+	if err := s.DeleteWorkspace(c.Context, user, w.ID); err != nil {
+		return s.noWorkspace(c.Context, err, user, name)
 	}
-	p.note("the workspace %s is deleted", name)
+	p.note("the workspace %s is deleted", w.Name)
 	return nil
 }
 

@@ -31,7 +31,7 @@ func checkHosts(hosts, marker string) (string, error) {
 			continue
 		}
 		positive = true
-		if marker == "" && !strings.ContainsFunc(bare, func(r rune) bool { return strings.ContainsRune(nameLetters, r) }) {
+		if marker == "" && isAny(bare) {
 			return "", fmt.Errorf("the pattern %s makes one key that of every host; only %s and %s may have it", shown(bare), CertAuthority, Revoked)
 		}
 	}
@@ -39,6 +39,12 @@ func checkHosts(hosts, marker string) (string, error) {
 		return "", fmt.Errorf("%s only says which hosts are not meant; a pattern that matches, such as *, is missing", shown(hosts))
 	}
 	return hosts, nil
+}
+
+// isAny reports whether a pattern names nobody: it matches every host, or those of
+// any name of a length.
+func isAny(pattern string) bool {
+	return !strings.ContainsFunc(pattern, func(r rune) bool { return strings.ContainsRune(nameLetters, r) })
 }
 
 // checkHashed checks "|1|SALT|HASH".

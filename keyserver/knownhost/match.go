@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/sshpattern"
@@ -79,4 +80,22 @@ func Keys(lines []Line, name string) (keys, authorities []Line) {
 		}
 	}
 	return keys, authorities
+}
+
+// Revocations are the lines by which a key of a host is revoked: one that another
+// line says it has, or that is revoked for this host and not for just any. It does
+// not show whose a key was that is revoked for all.
+func Revocations(lines []Line, name string) (revoked []Line) {
+	known := map[string]bool{}
+	for _, l := range lines {
+		if l.Marker != Revoked && Matches(l.Hosts, name) {
+			known[string(l.Key)] = true
+		}
+	}
+	for _, l := range lines {
+		if l.Marker == Revoked && Matches(l.Hosts, name) && (known[string(l.Key)] || !slices.ContainsFunc(strings.Split(l.Hosts, ","), isAny)) {
+			revoked = append(revoked, l)
+		}
+	}
+	return revoked
 }

@@ -93,3 +93,21 @@ func TestKeys(t *testing.T) {
 		t.Errorf("the authorities of forge.test are %v; want the third key", authorities)
 	}
 }
+
+// A key that is revoked for every host is one of this host only if a line says so.
+func TestRevocations(t *testing.T) {
+	one, two, three := ed25519Line(t, 1), ed25519Line(t, 2), ed25519Line(t, 3)
+	lines, err := knownhost.Parse([]byte(strings.Join([]string{
+		"forge.test " + one, "@revoked * " + one, "@revoked * " + two, "@revoked *.test " + two, "@revoked other.test " + three, "@revoked " + hashed + " " + three,
+	}, "\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, l := range knownhost.Revocations(lines, "forge.test") {
+		got += l.String() + "\n"
+	}
+	if want := "@revoked * " + one + "\n@revoked *.test " + two + "\n"; got != want {
+		t.Errorf("what revokes keys of forge.test is\n%s\nwant\n%s", got, want)
+	}
+}
