@@ -88,6 +88,7 @@ func (s *session) signAdded(ctx context.Context, key *addedKey, r signRequest) (
 		auth, sig, _ := signdata.Parse(r.data)
 		if len(key.destinations) > 0 {
 			if err := s.mayLogIn(key, r, auth); err != nil {
+				s.server.keptBack(key, err)
 				return nil, err
 			}
 		}

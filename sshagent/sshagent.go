@@ -143,5 +143,9 @@ type Server struct {
 	// the client hangs up. If Confirm is nil, such keys are refused.
 	Confirm func(ctx context.Context, key Key, prompt string) bool
 
+	// KeptBack, if not nil, is told of each key that was added for certain destinations
+	// and that a client has not seen in its list, or that has not signed for it, and why.
+	KeptBack func(key Key, why error)
+
 	state state
 }

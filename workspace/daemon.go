@@ -90,6 +90,7 @@ func NewDaemon(c Config) *Daemon {
 		Source: d.source, Idle: c.Idle, Log: d.log,
 		NoAdd: c.NoAdd, Lifetime: c.AddLifetime, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
 	}
+	d.agent.KeptBack = d.source.refusals.addAdded
 	d.upstreams = &upstreams{agent: d.agent, own: AgentSocket(c.Dir), log: d.log, timeout: meetTimeout}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) {
