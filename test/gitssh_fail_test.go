@@ -280,7 +280,7 @@ func TestGitSSHAddedForOtherHosts(t *testing.T) {
 func TestGitSSHLocked(t *testing.T) {
 	s := newStage(t)
 	s.StartDaemon(t)
-	s.Run(t, "sh", "-c", "SSH_AUTH_SOCK="+s.AgentSocket()+" SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+s.script(t, "password", "echo sesame")+" ssh-add -x")
+	s.lock(t)
 	out, err := s.Try(t, "git", "ls-remote", s.url())
 	const want = "latchkey: warning: your key cannot be had, ssh goes on with your own: the agent of the workspace daemon is locked (ssh-add -X unlocks it)"
 	if lines := ownLines(out); err == nil || len(lines) != 1 || lines[0] != want {
