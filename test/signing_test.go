@@ -201,7 +201,7 @@ func TestSigningKeptBack(t *testing.T) {
 // ssh-keygen says only that the agent refuses: git's user hears why.
 func TestSigningRefused(t *testing.T) {
 	w, u, _ := newSigner(t)
-	w.StartDaemon(t)
+	daemon := w.StartDaemon(t)
 	w.Run(t, "latchkey", "git-config", "--global")
 	w.Run(t, "git", "init", "-q", "app")
 	public := w.Write(t, "managed.pub", u.publicKey(t)+"\n")
@@ -216,6 +216,9 @@ func TestSigningRefused(t *testing.T) {
 	refused("latchkey: error: the workspace daemon has not signed: the key makes SSH signatures in the namespace git only, not in \"file\" "+
 		"(\"latchkey key set NAME --namespace …\", with all it signs for, allows another)\n",
 		keygen, "-Y", "sign", "-n", "file", "-f", public, w.Write(t, "text", "text\n"))
+	if !strings.Contains(daemon.said(), "latchkey key set NAME --namespace") {
+		t.Error("the daemon's log does not say what allows another namespace")
+	}
 	w.lock(t)
 	refused("latchkey: error: the agent of the workspace daemon is locked\nlatchkey: hint: ssh-add -X unlocks it\n",
 		"git", "-C", "app", "-c", "user.signingKey="+public, "commit", "-q", "--allow-empty", "-m", "x")

@@ -24,7 +24,7 @@ func (s *Source) Permit(r sshagent.Request) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := permit(o.policy, r, time.Now())
+	err := withRemedy(permit(o.policy, r, time.Now()))
 	if err != nil {
 		s.keptBack(r.Key.Public, err)
 		return err
@@ -63,7 +63,7 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := shows(o.policy, c, time.Now())
+	err := withRemedy(shows(o.policy, c, time.Now()))
 	if err != nil {
 		s.keptBack(key.Public, err)
 	}
@@ -169,12 +169,17 @@ func (s *Source) comment(public ssh.PublicKey) string {
 
 // add notes why a key has not signed, or was not shown.
 func (r *refusals) add(fingerprint, comment string, err error) {
-	why := err.Error()
+	r.note(StateRefusal{Key: fingerprint, Comment: comment, Why: err.Error()})
+}
+
+// withRemedy is an error that says what can be done about it, if it is known, to whoever
+// reads the status or the log.
+func withRemedy(err error) error {
 	var e *api.Error
 	if errors.As(err, &e) && e.Detail != "" {
-		why = fmt.Sprintf("%s (%s)", why, e.Detail)
+		return fmt.Errorf("%w (%s)", err, e.Detail)
 	}
-	r.note(StateRefusal{Key: fingerprint, Comment: comment, Why: why})
+	return err
 }
 
 // addAdded is add for a key that a client had added.
