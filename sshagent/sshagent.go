@@ -121,6 +121,10 @@ type Server struct {
 	NoAdd    bool          // clients may not add keys, here or to an upstream agent
 	Lifetime time.Duration // of a key that is added here without one; 0: until it is removed
 
+	// AddHint says, for the log, how an upstream agent can be had with Changes, so that
+	// clients can add the security keys and smartcards that this one refuses.
+	AddHint string
+
 	// Keep takes over the private key that a client adds, and gives what signs
 	// with it. It checks that the private key is the public one's, as
 	// [ParsePrivateKey] does. public is never a certificate. private is the
