@@ -7,6 +7,7 @@ package gitssh
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 )
@@ -128,6 +129,35 @@ func (a Args) Hostname() string {
 		}
 	}
 	return a.Host[strings.LastIndexByte(a.Host, '@')+1:]
+}
+
+// Address is the host as the user wrote it, and the port if they wrote one that is not
+// SSH's own.
+func (a Args) Address() string {
+	host, port := a.Hostname(), a.port()
+	if port == "" || port == "22" {
+		return host
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// port is the port in the arguments, as ssh takes it: the first one. It is "" if there
+// is none.
+func (a Args) port() string {
+	for _, o := range a.Options {
+		if o.Flag == 'p' {
+			return o.Value
+		}
+		if word, value := splitWord(o.Value); o.Flag == 'o' && word == "port" {
+			return value
+		}
+	}
+	if strings.HasPrefix(a.Host, "ssh://") {
+		if u, err := url.Parse(a.Host); err == nil {
+			return u.Port()
+		}
+	}
+	return ""
 }
 
 // words are the configuration words that the arguments set (-o), in lower case.

@@ -133,6 +133,23 @@ func TestHostname(t *testing.T) {
 	}
 }
 
+func TestAddress(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"git@forge", "forge"},
+		{"-p 22 git@forge", "forge"},
+		{"-p 2222 git@forge", "forge:2222"},
+		{"-oPort=2222 git@forge", "forge:2222"},
+		{"-o Port=2222 -p 22 git@forge", "forge:2222"}, // ssh takes the first
+		{"ssh://git@forge:2222", "forge:2222"},
+		{"-p 2222 git@2001:db8::1", "[2001:db8::1]:2222"},
+	} {
+		args := strings.Fields(tt.args)
+		if a, err := Parse(args); err != nil || a.Address() != tt.want {
+			t.Errorf("Parse(%q).Address() = %q, %v; want %q", args, a.Address(), err, tt.want)
+		}
+	}
+}
+
 // Whatever is parsed, nothing is lost: the list can be put together again.
 func FuzzParse(f *testing.F) {
 	f.Add("-4\x00-p\x0022\x00git@forge\x00git-upload-pack\x00'/app'")

@@ -178,7 +178,7 @@ func unsupported(name string) error {
 	case name == ssh.InsecureKeyAlgoDSA || name == ssh.InsecureCertAlgoDSAv01:
 		return errors.New("DSA keys are not safe, and nobody takes them any more")
 	case strings.HasPrefix(name, "sk-") || strings.HasPrefix(name, "webauthn-sk-"):
-		return errors.New("this agent asks no security keys: an upstream agent that holds this one offers it through this one")
+		return errSecurityKey
 	}
 	return errors.New("an unknown kind of key")
 }

@@ -41,16 +41,17 @@ func TestAddRefusals(t *testing.T) {
 		why     string
 	}{
 		{"with NoAdd", &Server{NoAdd: true}, addition{key: newKey(t)}.request(t), "takes no keys"},
-		{"a key of the source", &Server{Source: newSource(t, managed)}, addition{key: managed}.request(t), "of this agent's source"},
+		{"a key of the source", &Server{Source: newSource(t, managed)}, addition{key: managed}.request(t), "one of this agent's managed keys"},
 		{"a DSA key", &Server{}, appendString([]byte{agentAddIdentity}, ssh.InsecureKeyAlgoDSA), "DSA keys are not safe"},
 		{"a security key", &Server{}, appendString([]byte{agentAddIdentity}, ssh.KeyAlgoSKED25519), "upstream agent"},
+		{"a security key, with a way to add it", &Server{AddHint: "do that"}, appendString([]byte{agentAddIdentity}, ssh.KeyAlgoSKED25519), "through this one (do that)"},
 		{"an unknown kind", &Server{}, appendString([]byte{agentAddIdentity}, "\x1b[31mred"), "unknown kind"},
 		{"a smartcard", &Server{}, []byte{agentAddSmartcardKey}, "asks no smartcards"},
-		{"a smartcard with constraints", &Server{}, []byte{agentAddSmartcardKeyCon}, "asks no smartcards"},
+		{"a smartcard with constraints, with a way to add it", &Server{AddHint: "do that"}, []byte{agentAddSmartcardKeyCon}, "through this one (do that)"},
 		{"a small RSA key", &Server{}, addition{key: small}.request(t), "1024 bits"},
 		{"a private key of another", &Server{}, swapped, "of another public key"},
 		{"an RSA key with wrong primes", &Server{}, addition{key: &broken}.request(t), "malformed, or of another"},
-		{"a key to confirm, and nobody to ask", &Server{}, addition{key: newKey(t), constraints: []byte{constrainConfirm}}.request(t), "nobody to ask"},
+		{"a key to confirm, and nobody to ask", &Server{}, addition{key: newKey(t), constraints: []byte{constrainConfirm}}.request(t), "where it is started, SSH_ASKPASS names"},
 		{"an unknown constraint", &Server{}, addition{key: newKey(t), constraints: appendString([]byte{constrainExtension}, "new@example.com")}.request(t), "new@example.com"},
 		{"constraints where none belong", &Server{}, misplaced, "malformed"},
 		{"a long comment", &Server{}, addition{key: newKey(t), comment: strings.Repeat("c", maxComment+1)}.request(t), "comment"},
@@ -71,7 +72,7 @@ func TestAddRefusals(t *testing.T) {
 		tt.server.Log = log.logger()
 		conn := connect(t, serve(t, tt.server))
 		do(t, conn, tt.name, tt.request, false)
-		log.want(t, tt.why)
+		log.want(t, "message=SSH_AGENTC_ADD_", tt.why)
 		if n := tt.server.added().held(); n != 0 || strings.Contains(log.String(), "\x1b") || strings.Contains(log.String(), secretOfPanic) {
 			t.Errorf("%s: %d added keys are held; want none. The log:\n%s", tt.name, n, &log)
 		}

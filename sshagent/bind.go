@@ -91,7 +91,7 @@ func (s *session) passBind(ctx context.Context, u *upstreamLink, request []byte)
 	if err != nil {
 		s.log.Debug("bind not passed on", "upstream", u.Name, "err", err)
 	} else if answer[0] != agentSuccess {
-		s.log.Debug("bind refused by an upstream agent", "upstream", u.Name, "message", answer[0])
+		s.log.Debug("bind refused by an upstream agent", "upstream", u.Name, "message", messageName(answer[0]))
 	}
 }
 

@@ -9,11 +9,15 @@ import (
 )
 
 var (
-	errNoAdd     = errors.New("this agent takes no keys: it offers what its source has")
-	errManaged   = errors.New("it is a key of this agent's source, which clients do not change")
-	errNoConfirm = errors.New("there is nobody to ask for leave to use the key")
+	errNoAdd     = errors.New("this agent takes no keys: it was started so")
+	errManaged   = errors.New("it is one of this agent's managed keys, which are changed where they are kept, and not by clients")
+	errNoConfirm = errors.New("this agent has no program with which to ask for leave to use the key (ssh-add -c): where it is started, SSH_ASKPASS names one")
 	errNoSuchKey = errors.New("no such key here")
 	errMalformed = errors.New("malformed request")
+
+	errSecurityKey = errors.New("this agent asks no security keys: an upstream agent that holds this one offers it through this one")
+	errSmartcard   = errors.New("this agent asks no smartcards: an upstream agent that does offers their keys through this one")
+	errNoSmartcard = errors.New("this agent asks no smartcards, so it has none to remove")
 )
 
 // changing says which requests change what keys an agent has, and how the log
@@ -44,7 +48,10 @@ func (s *session) mayChange(message byte) error {
 // status answers a request that changes the agent, and logs why it does not.
 func (s *session) status(done string, request []byte, err error) []byte {
 	if err != nil {
-		s.log.Warn("request refused", "message", request[0], "why", err)
+		if s.server.AddHint != "" && (errors.Is(err, errSecurityKey) || errors.Is(err, errSmartcard)) {
+			err = fmt.Errorf("%w (%s)", err, s.server.AddHint)
+		}
+		s.log.Warn("request refused", "message", messageName(request[0]), "why", err)
 		return newFrame(agentFailure)
 	}
 	s.log.Info(done)

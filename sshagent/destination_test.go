@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -196,6 +197,37 @@ func TestFailedBindPoisons(t *testing.T) {
 	if answer := exchange(t, conn, signFrame(public(t, key), login(blob, ssh.KeyAlgoED25519, "1", "git", nil), 0)); answer[0] != agentFailure {
 		t.Errorf("a restricted key signs after a forged bind: message %d", answer[0])
 	}
+}
+
+// Whoever runs the agent hears which key was kept from whom: from a list, and from a
+// signature that was asked for nevertheless.
+func TestKeptBack(t *testing.T) {
+	a, b := hostKey(t, newKey(t)), hostKey(t, newKey(t))
+	key := newKey(t)
+	var mu sync.Mutex
+	var kept []string
+	conn := connect(t, serve(t, &Server{KeptBack: func(key Key, why error) {
+		mu.Lock()
+		defer mu.Unlock()
+		kept = append(kept, ssh.FingerprintSHA256(key.Public)+" "+key.Comment+": "+why.Error())
+	}}))
+	restriction := restrictTo(destination{to: hop{"", "a", []hopKey{{a.PublicKey().Marshal(), false}}}})
+	do(t, conn, "adding", addition{key: key, comment: "restricted", constraints: restriction}.request(t), true)
+	do(t, conn, "a bind", bindRequest(t, b, "1", "1", 0), true)
+	name := ssh.FingerprintSHA256(public(t, key)) + " restricted"
+	want := func(when string, whys ...string) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Equal(kept, whys) {
+			t.Errorf("%s %q was kept back; want %q", when, kept, whys)
+		}
+	}
+	wantKeys(t, conn, "on the way to another host")
+	unseen := name + ": the key is not for this way (ssh-add -h): hop 1, to the host with the key " + ssh.FingerprintSHA256(b.PublicKey())
+	want("from the list", unseen)
+	exchange(t, conn, signFrame(public(t, key), "text", 0))
+	want("from the list and the signature", unseen, name+": "+errNotLogin.Error())
 }
 
 // However a connection came by its binds, a login is its last.

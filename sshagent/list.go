@@ -81,10 +81,12 @@ func (s *session) collectSource(ctx context.Context, l *listing) (added int, err
 // collectAdded adds the added keys that the client may see.
 func (s *session) collectAdded(l *listing) {
 	for _, key := range s.server.added().list() {
-		if s.visible(key) {
-			l.add([]byte(key.blob), key.key.Comment, offer{added: key})
-		} else {
+		if why := s.reach(key, nil); why != nil {
+			s.log.Info("key not shown", "key", fingerprint(key.blob), "why", why)
+			s.server.keptBack(key, why)
 			l.hide([]byte(key.blob), offer{added: key})
+		} else {
+			l.add([]byte(key.blob), key.key.Comment, offer{added: key})
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (s *session) passChange(ctx context.Context, request []byte) []byte {
 	}
 	s.offers = nil // they are other ones now
 	if answer[0] != agentSuccess {
-		s.log.Warn("change refused by an upstream agent", "upstream", u.Name, "to", changing[request[0]], "message", answer[0])
+		s.log.Warn("change refused by an upstream agent", "upstream", u.Name, "to", changing[request[0]], "message", messageName(answer[0]))
 	} else {
 		s.log.Info("change passed on", "upstream", u.Name, "to", changing[request[0]])
 	}

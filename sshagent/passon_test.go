@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -91,7 +90,7 @@ func TestChangesPassRaw(t *testing.T) {
 			if answer == agentSuccess {
 				log.want(t, "change passed on", "upstream=up")
 			} else {
-				log.want(t, "change refused by an upstream agent", "upstream=up", fmt.Sprint("message=", answer))
+				log.want(t, "change refused by an upstream agent", "upstream=up", "message="+messageName(answer))
 			}
 			if strings.Contains(log.String(), "a PIN") {
 				t.Errorf("%s: the PIN is in the log:\n%s", name, &log)

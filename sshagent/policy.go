@@ -101,7 +101,7 @@ func (s *session) reach(key *addedKey, user *string) error {
 			return errors.New("forwarded over a connection that was for a login")
 		}
 		if !allows(key.destinations, from, b.HostKey, at) {
-			return fmt.Errorf("the key is not for this way: hop %d, to host key %s", i+1, ssh.FingerprintSHA256(b.HostKey))
+			return fmt.Errorf("the key is not for this way (ssh-add -h): hop %d, to the host with the key %s", i+1, ssh.FingerprintSHA256(b.HostKey))
 		}
 		from = b.HostKey
 	}

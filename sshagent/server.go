@@ -196,6 +196,12 @@ func (s *Server) logger() *slog.Logger {
 	return s.Log
 }
 
+func (s *Server) keptBack(key *addedKey, why error) {
+	if s.KeptBack != nil {
+		s.KeptBack(key.key, why)
+	}
+}
+
 func (s *Server) observe(a Activity) {
 	if s.Observe != nil {
 		s.Observe(a)

@@ -325,7 +325,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"adding", func() error { return c.Add(agent.AddedKey{PrivateKey: newKey(t)}) }, "takes no keys"},
 		{"adding for a while", func() error { return c.Add(agent.AddedKey{PrivateKey: newKey(t), LifetimeSecs: 60}) }, "takes no keys"},
-		{"removing", func() error { return c.Remove(rsa) }, "of this agent's source"},
+		{"removing", func() error { return c.Remove(rsa) }, "one of this agent's managed keys"},
 		{"unlocking", func() error { return c.Unlock([]byte("pass phrase")) }, "not locked"},
 		{"signing what is no message", func() error { _, err := c.SignWithFlags(rsa, []byte("data"), 2); return err }, "neither an SSH login nor"},
 		{"signing with SHA-1", func() error { _, err := c.Sign(rsa, []byte(message("data"))); return err }, "SHA-1"},

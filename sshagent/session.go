@@ -65,13 +65,6 @@ func (s *session) close() {
 	}
 }
 
-// refusals says why requests for what others hold are refused.
-var refusals = map[byte]string{
-	agentAddSmartcardKey:    "this agent asks no smartcards: an upstream agent that does offers their keys through this one",
-	agentAddSmartcardKeyCon: "this agent asks no smartcards: an upstream agent that does offers their keys through this one",
-	agentRemoveSmartcardKey: "this agent asks no smartcards, so it has none to remove",
-}
-
 // answer returns the frame that answers a request, which is not empty.
 func (s *session) answer(ctx context.Context, request []byte) []byte {
 	s.busy.Lock()
@@ -99,6 +92,10 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 		return s.sign(ctx, request)
 	case agentAddIdentity, agentAddIDConstrained:
 		return s.add(ctx, request)
+	case agentAddSmartcardKey, agentAddSmartcardKeyCon:
+		return s.status("", request, errSmartcard)
+	case agentRemoveSmartcardKey:
+		return s.status("", request, errNoSmartcard)
 	case agentRemoveIdentity:
 		return s.remove(ctx, request)
 	case agentRemoveAll:
@@ -109,14 +106,10 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 		return s.extension(ctx, request)
 	}
 	if message == agentRemoveAllV1 { // "ssh-add -D" sends it behind the one of today
-		s.log.Debug("request refused", "message", message, "why", "there are no keys of SSH 1 here")
+		s.log.Debug("request refused", "message", messageName(message), "why", "there are no keys of SSH 1 here")
 		return newFrame(agentFailure)
 	}
-	why, ok := refusals[message]
-	if !ok {
-		why = "unknown message"
-	}
-	s.log.Warn("request refused", "message", message, "bytes", len(request)-1, "why", why)
+	s.log.Warn("request refused", "message", messageName(message), "bytes", len(request)-1, "why", "unknown message")
 	return newFrame(agentFailure)
 }
 
@@ -142,7 +135,7 @@ func (s *session) answerLocked(ctx context.Context, request []byte) []byte {
 func (s *session) extension(ctx context.Context, request []byte) []byte {
 	name, body, ok := cutString(request[1:])
 	if !ok {
-		s.log.Warn("request refused", "message", request[0], "why", "malformed extension")
+		s.log.Warn("request refused", "message", messageName(request[0]), "why", "malformed extension")
 		return newFrame(agentFailure)
 	}
 	switch string(name) {

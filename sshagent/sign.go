@@ -18,7 +18,7 @@ import (
 func (s *session) sign(ctx context.Context, request []byte) []byte {
 	r, ok := parseSignRequest(request[1:])
 	if !ok {
-		s.log.Warn("request refused", "message", request[0], "why", "malformed sign request")
+		s.log.Warn("request refused", "message", messageName(request[0]), "why", "malformed sign request")
 		return newFrame(agentFailure)
 	}
 	o, ok := s.find(ctx, r.blob)
@@ -88,6 +88,7 @@ func (s *session) signAdded(ctx context.Context, key *addedKey, r signRequest) (
 		auth, sig, _ := signdata.Parse(r.data)
 		if len(key.destinations) > 0 {
 			if err := s.mayLogIn(key, r, auth); err != nil {
+				s.server.keptBack(key, err)
 				return nil, err
 			}
 		}
@@ -132,7 +133,7 @@ func (s *session) signUpstream(ctx context.Context, u *upstreamLink, request []b
 		return nil, err
 	}
 	if answer[0] != agentSignResponse {
-		err = fmt.Errorf("agent %q refused: message %d", u.Name, answer[0])
+		err = fmt.Errorf("agent %q refused: %s", u.Name, messageName(answer[0]))
 	}
 	return framed(answer), err
 }

@@ -121,6 +121,10 @@ type Server struct {
 	NoAdd    bool          // clients may not add keys, here or to an upstream agent
 	Lifetime time.Duration // of a key that is added here without one; 0: until it is removed
 
+	// AddHint says, for the log, how an upstream agent can be had with Changes, so that
+	// clients can add the security keys and smartcards that this one refuses.
+	AddHint string
+
 	// Keep takes over the private key that a client adds, and gives what signs
 	// with it. It checks that the private key is the public one's, as
 	// [ParsePrivateKey] does. public is never a certificate. private is the
@@ -142,6 +146,10 @@ type Server struct {
 	// may sign now; prompt is the question, of some lines. The context ends when
 	// the client hangs up. If Confirm is nil, such keys are refused.
 	Confirm func(ctx context.Context, key Key, prompt string) bool
+
+	// KeptBack, if not nil, is told of each key that was added for certain destinations
+	// and that a client has not seen in its list, or that has not signed for it, and why.
+	KeptBack func(key Key, why error)
 
 	state state
 }

@@ -129,7 +129,7 @@ func (u *upstreamLink) identities(ctx context.Context) ([]identity, error) {
 	}
 	ids, ok := parseIdentities(answer)
 	if !ok {
-		return nil, fmt.Errorf("agent %q: it answered the request for its keys with message %d, not a list", u.Name, answer[0])
+		return nil, fmt.Errorf("agent %q: it answered the request for its keys with %s, not a list", u.Name, messageName(answer[0]))
 	}
 	return ids, nil
 }

@@ -294,7 +294,7 @@ func TestUpstreamFails(t *testing.T) {
 		"can't be dialled":       {dial: func(context.Context) (net.Conn, error) { return nil, errors.New("no way") }, want: "no way"},
 		"gives no connection":    {dial: func(context.Context) (net.Conn, error) { return nil, nil }, want: "no connection"},
 		"hangs up":               {answer: hangUp, want: "EOF"},
-		"refuses":                {answer: say(frame([]byte{agentFailure})), want: "message 5"},
+		"refuses":                {answer: say(frame([]byte{agentFailure})), want: "SSH_AGENT_FAILURE"},
 		"answers an empty frame": {answer: say([]byte{0, 0, 0, 0}), want: "malformed"},
 		"announces too much":     {answer: say([]byte{255, 0, 0, 0}), want: "malformed"},
 		"lists fewer than said":  {answer: say(frame(tooMany)), want: "not a list"},

@@ -1,6 +1,9 @@
 package sshagent
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // Message numbers (RFC 9987, section 8.1).
 const (
@@ -24,6 +27,37 @@ const (
 	agentExtensionFailure   = 28
 	agentExtensionResponse  = 29
 )
+
+// messageNames are the messages' names there, for the log.
+var messageNames = map[byte]string{
+	agentFailure:            "SSH_AGENT_FAILURE",
+	agentSuccess:            "SSH_AGENT_SUCCESS",
+	agentRemoveAllV1:        "SSH_AGENTC_REMOVE_ALL_RSA_IDENTITIES",
+	agentRequestIdentities:  "SSH_AGENTC_REQUEST_IDENTITIES",
+	agentIdentitiesAnswer:   "SSH_AGENT_IDENTITIES_ANSWER",
+	agentSignRequest:        "SSH_AGENTC_SIGN_REQUEST",
+	agentSignResponse:       "SSH_AGENT_SIGN_RESPONSE",
+	agentAddIdentity:        "SSH_AGENTC_ADD_IDENTITY",
+	agentRemoveIdentity:     "SSH_AGENTC_REMOVE_IDENTITY",
+	agentRemoveAll:          "SSH_AGENTC_REMOVE_ALL_IDENTITIES",
+	agentAddSmartcardKey:    "SSH_AGENTC_ADD_SMARTCARD_KEY",
+	agentRemoveSmartcardKey: "SSH_AGENTC_REMOVE_SMARTCARD_KEY",
+	agentLock:               "SSH_AGENTC_LOCK",
+	agentUnlock:             "SSH_AGENTC_UNLOCK",
+	agentAddIDConstrained:   "SSH_AGENTC_ADD_ID_CONSTRAINED",
+	agentAddSmartcardKeyCon: "SSH_AGENTC_ADD_SMARTCARD_KEY_CONSTRAINED",
+	agentExtension:          "SSH_AGENTC_EXTENSION",
+	agentExtensionFailure:   "SSH_AGENT_EXTENSION_FAILURE",
+	agentExtensionResponse:  "SSH_AGENT_EXTENSION_RESPONSE",
+}
+
+// messageName is the name of a message, or the number of one that is not known.
+func messageName(message byte) string {
+	if name, ok := messageNames[message]; ok {
+		return name
+	}
+	return strconv.Itoa(int(message))
+}
 
 // Flags of a sign request (RFC 9987, section 5.6.1).
 const (

@@ -27,6 +27,15 @@ func (w *workspace) list(t testing.TB) (keys []string) {
 	return keys
 }
 
+// lock and unlock lock the daemon's agent, and unlock it again.
+func (w *workspace) lock(t testing.TB)   { t.Helper(); w.padlock(t, "-x") }
+func (w *workspace) unlock(t testing.TB) { t.Helper(); w.padlock(t, "-X") }
+
+func (w *workspace) padlock(t testing.TB, option string) {
+	t.Helper()
+	w.Run(t, "env", "SSH_AUTH_SOCK="+w.AgentSocket(), "SSH_ASKPASS_REQUIRE=force", "SSH_ASKPASS="+w.script(t, "password", "echo sesame"), "ssh-add", option)
+}
+
 // The user's own keys are beside the managed one, behind it, and go again; that
 // one stays, whatever a client asks for.
 func TestAgentTakesOwnKeys(t *testing.T) {
@@ -56,9 +65,9 @@ func TestAgentTakesOwnKeys(t *testing.T) {
 		t.Errorf("ssh-add -d of the managed key succeeds: %s", out)
 	}
 	want("the managed key removed", managed, own)
-	s.Run(t, "sh", "-c", "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+s.script(t, "password", "echo sesame")+" ssh-add -x")
+	s.lock(t)
 	want("locked")
-	s.Run(t, "sh", "-c", "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+filepath.Join(s.Home, "password")+" ssh-add -X")
+	s.unlock(t)
 	want("unlocked", managed, own)
 	s.Run(t, "ssh-add", "-q", "-D")
 	want("all removed", managed)

@@ -107,7 +107,7 @@ func TestAgentTakesNoFIDOKeys(t *testing.T) {
 	if out, err := s.Try(t, "ssh-add", "-S", skDummy, file); err == nil {
 		t.Errorf("ssh-add of a FIDO key succeeds: %s", out)
 	}
-	if said := daemon.said(); !strings.Contains(said, "this agent asks no security keys") {
+	if said := daemon.said(); !strings.Contains(said, "this agent asks no security keys: an upstream agent that holds this one offers it through this one (start the daemon with --add-upstream") {
 		t.Errorf("the log does not say why a FIDO key was refused:\n%s", said)
 	}
 }

@@ -153,6 +153,12 @@ func TestAttachForwardedAgent(t *testing.T) {
 		t.Errorf("latchkey agent detach says %q; want nothing", out)
 	}
 	offers("after it was taken back", managed)
+	// The profile that the documentation has: the shell names the daemon by then.
+	socket := strings.TrimSuffix(v.run(`echo "$SSH_AUTH_SOCK"`), "\nstatus 0, ")
+	if out := v.run(`latchkey agent attach; eval "$(latchkey env --shell sh)"; latchkey agent detach 2>&1`); out != "detached "+socket+"\nstatus 0, " {
+		t.Errorf("latchkey agent detach after latchkey env says %q; want that it has detached %s", out, socket)
+	}
+	offers("after it was taken back behind latchkey env", managed)
 	v.leave()
 }
 

@@ -179,7 +179,7 @@ func TestSigningKeptBack(t *testing.T) {
 	w.StartDaemon(t)
 	w.Run(t, "latchkey", "git-config", "--global")
 	w.Run(t, "git", "init", "-q", "app")
-	w.Run(t, "sh", "-c", "SSH_AUTH_SOCK="+w.AgentSocket()+" SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+w.script(t, "password", "echo sesame")+" ssh-add -x")
+	w.lock(t)
 	commit := func(want string) {
 		t.Helper()
 		if out, err := w.Try(t, "git", "-C", "app", "commit", "-q", "--allow-empty", "-m", "x"); err == nil || !strings.Contains(out, want) {
@@ -187,7 +187,7 @@ func TestSigningKeptBack(t *testing.T) {
 		}
 	}
 	commit("latchkey: error: the agent of the workspace daemon is locked\nlatchkey: hint: ssh-add -X unlocks it")
-	w.Run(t, "sh", "-c", "SSH_AUTH_SOCK="+w.AgentSocket()+" SSH_ASKPASS_REQUIRE=force SSH_ASKPASS="+filepath.Join(w.Home, "password")+" ssh-add -X")
+	w.unlock(t)
 	if _, err := u.UpdateKey(t.Context(), api.Me, api.DefaultKey, api.UpdateKeyRequest{UsableSeconds: new(int64(1))}); err != nil {
 		t.Fatal(err)
 	}
@@ -196,4 +196,34 @@ func TestSigningKeptBack(t *testing.T) {
 		return err == nil && strings.Contains(out, "was usable until")
 	})
 	commit("latchkey: hint: \"latchkey key set NAME --usable 8h\" lets it be used again")
+}
+
+// ssh-keygen says only that the agent refuses: git's user hears why.
+func TestSigningRefused(t *testing.T) {
+	w, u, _ := newSigner(t)
+	daemon := w.StartDaemon(t)
+	w.Run(t, "latchkey", "git-config", "--global")
+	w.Run(t, "git", "init", "-q", "app")
+	public := w.Write(t, "managed.pub", u.publicKey(t)+"\n")
+	refused := func(want string, command ...string) {
+		t.Helper()
+		out, err := w.Try(t, command[0], command[1:]...)
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v\n%s\nwant in it\n%s", command, err, out, want)
+		}
+	}
+	keygen := filepath.Join(w.Home, ".config/latchkey/ssh-keygen")
+	refused("latchkey: error: the workspace daemon has not signed: the key makes SSH signatures in the namespace git only, not in \"file\" "+
+		"(\"latchkey key set NAME --namespace …\", with all it signs for, allows another)\n",
+		keygen, "-Y", "sign", "-n", "file", "-f", public, w.Write(t, "text", "text\n"))
+	if !strings.Contains(daemon.said(), "latchkey key set NAME --namespace") {
+		t.Error("the daemon's log does not say what allows another namespace")
+	}
+	w.lock(t)
+	refused("latchkey: error: the agent of the workspace daemon is locked\nlatchkey: hint: ssh-add -X unlocks it\n",
+		"git", "-C", "app", "-c", "user.signingKey="+public, "commit", "-q", "--allow-empty", "-m", "x")
+	w.unlock(t)
+	u.server.stop(t)
+	refused("latchkey: error: the workspace daemon has not signed: reaching the key server",
+		"git", "-C", "app", "commit", "-q", "--allow-empty", "-m", "x")
 }

@@ -10,8 +10,8 @@ import (
 	"net/url"
 )
 
-// An attachRequest is the body of POST /agents.
-type attachRequest struct {
+// An attachedAgent is the body of POST /agents, and the answer to DELETE /agents.
+type attachedAgent struct {
 	Socket string `json:"socket"` // an absolute path
 }
 
@@ -29,52 +29,51 @@ const maxAttachRequest = 64 << 10 // bytes
 // itself. What can be done about an error a [Problem] says; it is one of
 // [NotRunning] if no daemon runs there.
 func AttachAgent(ctx context.Context, dir, socket string) error {
-	body, err := json.Marshal(attachRequest{socket})
+	body, err := json.Marshal(attachedAgent{socket})
 	if err != nil {
 		return fmt.Errorf(askingDaemon, err)
 	}
-	return askAgents(ctx, dir, "POST", "/agents", body)
+	return askAgents(ctx, dir, "POST", "/agents", body, new(struct{}))
 }
 
-// DetachAgent takes back what AttachAgent has done. The error is a [Problem] if there
-// is nothing to take back.
-func DetachAgent(ctx context.Context, dir, socket string) error {
-	return askAgents(ctx, dir, "DELETE", "/agents?"+url.Values{"socket": {socket}}.Encode(), nil)
+// DetachAgent takes back what AttachAgent has done, and returns the socket of the agent.
+// That is the only one that was attached if socket is "" or the daemon's own. The
+// error is a [Problem] if there is nothing to take back, or no telling which.
+func DetachAgent(ctx context.Context, dir, socket string) (detached string, err error) {
+	var answer attachedAgent
+	err = askAgents(ctx, dir, "DELETE", "/agents?"+url.Values{"socket": {socket}}.Encode(), nil, &answer)
+	return answer.Socket, err
 }
 
-func askAgents(ctx context.Context, dir, method, path string, body []byte) error {
+func askAgents(ctx context.Context, dir, method, path string, body []byte, answer any) error {
 	c, err := dialControl(dir)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	return c.ask(ctx, method, path, bytes.NewReader(body), maxState, new(struct{}))
+	return c.ask(ctx, method, path, bytes.NewReader(body), maxState, answer)
 }
 
 // serveAttach answers POST /agents.
 func (d *Daemon) serveAttach(w http.ResponseWriter, r *http.Request) {
-	var request attachRequest
+	var request attachedAgent
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAttachRequest)).Decode(&request); err != nil {
 		http.Error(w, "this is no request to attach an agent", http.StatusBadRequest)
 		return
 	}
-	d.tellDone(w, d.upstreams.attach(r.Context(), request.Socket))
+	d.tellDone(w, struct{}{}, d.upstreams.attach(r.Context(), request.Socket))
 }
 
 // serveDetach answers DELETE /agents.
 func (d *Daemon) serveDetach(w http.ResponseWriter, r *http.Request) {
-	socket := r.URL.Query().Get("socket")
-	var err error
-	if !d.upstreams.detach(socket) {
-		err = &Problem{fmt.Errorf("no ssh-agent is attached by the socket %s", socket), `"latchkey status" lists those that are`}
-	}
-	d.tellDone(w, err)
+	detached, err := d.upstreams.detach(r.URL.Query().Get("socket"))
+	d.tellDone(w, attachedAgent{detached}, err)
 }
 
 // tellDone answers that something was done, or why it was not.
-func (d *Daemon) tellDone(w http.ResponseWriter, err error) {
+func (d *Daemon) tellDone(w http.ResponseWriter, done any, err error) {
 	if err == nil {
-		d.tell(w, struct{}{})
+		d.tell(w, done)
 		return
 	}
 	answer := refusal{Error: err.Error()}

@@ -89,7 +89,9 @@ func NewDaemon(c Config) *Daemon {
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
 		NoAdd: c.NoAdd, Lifetime: c.AddLifetime, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
+		AddHint: "start the daemon with --add-upstream to have it added to the agent that SSH_AUTH_SOCK names then",
 	}
+	d.agent.KeptBack = d.source.refusals.addAdded
 	d.upstreams = &upstreams{agent: d.agent, own: AgentSocket(c.Dir), log: d.log, timeout: meetTimeout}
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) {

@@ -21,6 +21,8 @@ type Offer struct {
 	Keys  []string `json:"keys"`            // those on offer, as authorized_keys lines
 	Error string   `json:"error,omitempty"` // why the last request failed, if it did
 
+	Locked bool `json:"locked,omitempty"` // by ssh-add -x: the agent offers none of them
+
 	Refusals []StateRefusal `json:"refusals"` // the last ones, newest last
 }
 

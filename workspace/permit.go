@@ -24,7 +24,7 @@ func (s *Source) Permit(r sshagent.Request) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := permit(o.policy, r, time.Now())
+	err := withRemedy(permit(o.policy, r, time.Now()))
 	if err != nil {
 		s.keptBack(r.Key.Public, err)
 		return err
@@ -63,7 +63,7 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := shows(o.policy, c, time.Now())
+	err := withRemedy(shows(o.policy, c, time.Now()))
 	if err != nil {
 		s.keptBack(key.Public, err)
 	}
@@ -167,18 +167,34 @@ func (s *Source) comment(public ssh.PublicKey) string {
 	return ""
 }
 
-// add notes why a key has not signed, or was not shown. What was the last time is
-// noted once: a host that is asked every minute must not push out all else.
+// add notes why a key has not signed, or was not shown.
 func (r *refusals) add(fingerprint, comment string, err error) {
-	why := err.Error()
+	r.note(StateRefusal{Key: fingerprint, Comment: comment, Why: err.Error()})
+}
+
+// withRemedy is an error that says what can be done about it, if it is known, to whoever
+// reads the status or the log.
+func withRemedy(err error) error {
 	var e *api.Error
 	if errors.As(err, &e) && e.Detail != "" {
-		why = fmt.Sprintf("%s (%s)", why, e.Detail)
+		return fmt.Errorf("%w (%s)", err, e.Detail)
 	}
+	return err
+}
+
+// addAdded is add for a key that a client had added.
+func (r *refusals) addAdded(key sshagent.Key, why error) {
+	r.note(StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true})
+}
+
+// note notes what was the last time once: a host that is asked every minute must not
+// push out all else.
+func (r *refusals) note(refusal StateRefusal) {
+	refusal.At = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.list = slices.DeleteFunc(r.list, func(old StateRefusal) bool { return old.Key == fingerprint && old.Why == why })
-	r.list = append(r.list, StateRefusal{Key: fingerprint, Comment: comment, At: time.Now(), Why: why})
+	r.list = slices.DeleteFunc(r.list, func(old StateRefusal) bool { return old.Key == refusal.Key && old.Why == refusal.Why })
+	r.list = append(r.list, refusal)
 	if n := len(r.list) - maxRefusals; n > 0 {
 		r.list = append([]StateRefusal(nil), r.list[n:]...)
 	}

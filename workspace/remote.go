@@ -43,7 +43,7 @@ func (r *remoteSigner) SignWithAlgorithm(_ io.Reader, data []byte, algorithm str
 func (r *remoteSigner) SignContext(ctx context.Context, data []byte, algorithm string) (*ssh.Signature, error) {
 	fingerprint := ssh.FingerprintSHA256(r.public)
 	sig, err := r.sign(ctx, fingerprint, data, algorithm)
-	if err != nil {
+	if err = withRemedy(err); err != nil {
 		if ctx.Err() == nil {
 			r.source.keptBack(r.public, err)
 		}

@@ -63,6 +63,8 @@ type StateRefusal struct {
 	Comment string    `json:"comment,omitempty"` // its comment, which has its name; "" if it is not listed any more
 	At      time.Time `json:"at"`
 	Why     string    `json:"why"`
+
+	Added bool `json:"added,omitempty"` // a client had added the key
 }
 
 const (
@@ -90,7 +92,7 @@ func NotRunning(err error) bool {
 func (d *Daemon) control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { d.tell(w, d.state(r.Context())) })
-	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.source.LastOffer()) })
+	mux.HandleFunc("GET /offer", func(w http.ResponseWriter, _ *http.Request) { d.tell(w, d.offer()) })
 	mux.Handle("GET /known-hosts", d.hosts)
 	mux.HandleFunc("POST /agents", d.serveAttach)
 	mux.HandleFunc("DELETE /agents", d.serveDetach)
@@ -107,6 +109,12 @@ func (d *Daemon) tell(w http.ResponseWriter, answer any) {
 	if err := json.NewEncoder(w).Encode(answer); err != nil {
 		d.log.Warn("an answer on the control socket was not delivered", "err", err)
 	}
+}
+
+func (d *Daemon) offer() Offer {
+	o := d.source.LastOffer()
+	o.Locked = d.agent.Locked()
+	return o
 }
 
 // state asks the server, so that what it says of it holds now.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -142,19 +141,6 @@ func (u *upstreams) follow(ctx context.Context, socket string, info fs.FileInfo)
 		e.end(nil)
 		close(e.ended)
 	})
-}
-
-// detach takes back the agent of a socket, and reports whether it was attached.
-func (u *upstreams) detach(socket string) bool {
-	u.mu.Lock()
-	e := u.find(filepath.Clean(socket))
-	u.mu.Unlock()
-	if e == nil || e.end == nil {
-		return false
-	}
-	e.end(errTakenBack)
-	<-e.ended
-	return true
 }
 
 // close takes back all that are watched, and no more come. It may be called twice.

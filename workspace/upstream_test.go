@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -74,8 +75,8 @@ func TestAttachAgent(t *testing.T) {
 
 	early := dial(t, AgentSocket(d.config.Dir))
 	offered(t, early)
-	if err := DetachAgent(t.Context(), d.config.Dir, a.path); err != nil {
-		t.Errorf("DetachAgent: %v", err)
+	if detached, err := DetachAgent(t.Context(), d.config.Dir, a.path); detached != a.path || err != nil {
+		t.Errorf("DetachAgent: %q, %v; want %q", detached, err, a.path)
 	}
 	d.mustOffer(t, "after one was detached", managed, own, desktop)
 	if _, err := early.Sign(laptop[0].public, []byte(signable)); err == nil {
@@ -84,7 +85,7 @@ func TestAttachAgent(t *testing.T) {
 	a.await(t, "the links to the agent that was detached end", func() bool { return len(a.links) == 0 })
 	var problem *Problem
 	for _, socket := range []string{a.path, ownSocket} {
-		if err := DetachAgent(t.Context(), d.config.Dir, socket); !errors.As(err, &problem) || problem.Hint == "" {
+		if _, err := DetachAgent(t.Context(), d.config.Dir, socket); !errors.As(err, &problem) || problem.Hint == "" {
 			t.Errorf("DetachAgent of what is not attached: %v; want a Problem, with a hint", err)
 		}
 	}
@@ -95,6 +96,26 @@ func TestAttachAgent(t *testing.T) {
 			t.Errorf("the log does not say %q", want)
 		}
 	}
+}
+
+// What came with the daemon, or with a client of its own SSH server, is not attached:
+// it stays, and whoever names nothing is not taken to mean another one.
+func TestDetachWhatWasNotAttached(t *testing.T) {
+	ownSocket := ownAgent(t, newEd25519(t))
+	d, _, _, _ := startAttached(t, ownSocket)
+	d.upstreams.Attach("ssh -A from 192.0.2.7:40000", nil, func(context.Context) (net.Conn, error) { return nil, errors.New("not now") })
+	refused := func(socket, want, hint string) {
+		t.Helper()
+		var problem *Problem
+		if _, err := DetachAgent(t.Context(), d.config.Dir, socket); !errors.As(err, &problem) || err.Error() != want || problem.Hint != hint {
+			t.Errorf("DetachAgent(%q): %v; want %q, with the hint %q", socket, err, want, hint)
+		}
+	}
+	refused(ownSocket, "the ssh-agent at "+ownSocket+" was not attached: SSH_AUTH_SOCK named it when the daemon started", "to be without its keys, start the daemon without SSH_AUTH_SOCK")
+	refused("", "no ssh-agent is attached by its socket: ssh -A from 192.0.2.7:40000", `it goes with its session; "ssh -a" brings none`)
+	a := forwardKeyring(t, newEd25519(t))
+	d.mustAttach(t, a.path)
+	refused(symlink(t, AgentSocket(d.config.Dir)), "several ssh-agents are there: ssh -A from 192.0.2.7:40000, "+a.path, "say which: latchkey agent detach SOCKET")
 }
 
 // When the session ends, so do its keys, and the links to its agent; nothing else.

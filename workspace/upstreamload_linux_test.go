@@ -59,7 +59,7 @@ func (c *comer) round(t *testing.T, d *Daemon, way int) error {
 	switch way % 3 {
 	case 0: // taken back, by who has attached it twice
 		d.mustAttach(t, c.path)
-		if err := DetachAgent(t.Context(), d.config.Dir, c.path); err != nil {
+		if _, err := DetachAgent(t.Context(), d.config.Dir, c.path); err != nil {
 			return err
 		}
 	case 1: // its session ends, and another one has the path
@@ -73,7 +73,7 @@ func (c *comer) round(t *testing.T, d *Daemon, way int) error {
 		}
 		d.mustAttach(t, c.path)
 		c.used(t)
-		if err := DetachAgent(t.Context(), d.config.Dir, c.path); err != nil {
+		if _, err := DetachAgent(t.Context(), d.config.Dir, c.path); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ own. In your shell's profile, in this order:
 
 It says nothing if all is well, reads no stdin, and does nothing where there is no other
 agent: without SSH_AUTH_SOCK, and in a shell that has the daemon's already.`,
-		Action: func(c *cli.Context) error { return changeAgents(c, workspace.AttachAgent) },
+		Action: agentAttach,
 	}
 }
 
@@ -42,30 +42,63 @@ func (p *program) agentDetachCommand() *cli.Command {
 		Usage:     "take back what attach has done",
 		ArgsUsage: "[SOCKET]",
 		Description: `The keys of the ssh-agent at SOCKET, else at $SSH_AUTH_SOCK, are not offered any more,
-and what is under way with them is cut off. When a session ends, that happens by itself.`,
-		Action: func(c *cli.Context) error { return changeAgents(c, workspace.DetachAgent) },
+and what is under way with them is cut off. When a session ends, that happens by itself.
+
+In a shell that has run "latchkey env", SSH_AUTH_SOCK is the daemon's own. The only agent
+that was attached is meant then, and it says which; of several, SOCKET must say it.`,
+		Action: p.agentDetach,
 	}
 }
 
-// changeAgents has the daemon attach or detach the agent that the command names.
-func changeAgents(c *cli.Context, change func(ctx context.Context, dir, socket string) error) error {
+func agentAttach(c *cli.Context) error {
+	socket, err := otherAgent(c)
+	if err != nil || socket == "" { // a session that has brought no agent
+		return err
+	}
+	return askAgents(c, func(ctx context.Context, dir string) error {
+		if socket == workspace.AgentSocket(dir) {
+			return nil // a shell within one that has run "latchkey env"; the daemon need not run
+		}
+		return workspace.AttachAgent(ctx, dir, socket)
+	})
+}
+
+func (p *program) agentDetach(c *cli.Context) error {
+	socket, err := otherAgent(c)
+	if err != nil {
+		return err
+	}
+	return askAgents(c, func(ctx context.Context, dir string) error {
+		detached, err := workspace.DetachAgent(ctx, dir, socket)
+		if err == nil && detached != socket {
+			p.note("detached %s", detached)
+		}
+		return err
+	})
+}
+
+// otherAgent is the absolute path of the socket that the command names, "" for none.
+func otherAgent(c *cli.Context) (string, error) {
 	socket := cmp.Or(c.Args().First(), os.Getenv("SSH_AUTH_SOCK"))
 	if socket == "" {
-		return nil // a session that has brought no agent
+		return "", nil
 	}
+	socket, err := filepath.Abs(socket)
+	if err != nil {
+		return "", fmt.Errorf("finding the socket: %w", err)
+	}
+	return socket, nil
+}
+
+// askAgents asks something of the daemon, which has a runtime directory.
+func askAgents(c *cli.Context, ask func(ctx context.Context, dir string) error) error {
 	dir, err := workspace.RuntimeDir(os.Getenv)
 	if err != nil {
 		return explainWorkspace(err)
 	}
-	if socket, err = filepath.Abs(socket); err != nil {
-		return fmt.Errorf("finding the socket: %w", err)
-	}
-	if socket == workspace.AgentSocket(dir) {
-		return nil // a shell within one that has run "latchkey env"; the daemon need not run
-	}
 	ctx, cancel := context.WithTimeout(c.Context, attachTimeout)
 	defer cancel()
-	err = change(ctx, dir, socket)
+	err = ask(ctx, dir)
 	if workspace.NotRunning(err) {
 		return withHint(errors.New("no workspace daemon runs here, to offer the keys of other agents"), "latchkey agent")
 	}

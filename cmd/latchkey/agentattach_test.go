@@ -69,9 +69,31 @@ func TestAgentAttach(t *testing.T) {
 	if got := agents(); len(got) != 0 {
 		t.Errorf("status --json lists the agents %q after both were detached; want none", got)
 	}
-	latchkey(t, "agent", "detach", second).expect(t, 1, "", "latchkey: error: no ssh-agent is attached by the socket "+second+"\nlatchkey: hint: \"latchkey status\" lists those that are\n")
+	latchkey(t, "agent", "detach", second).expect(t, 1, "", "latchkey: error: no ssh-agent is attached by the socket "+second+"\nlatchkey: hint: \"latchkey status\" lists those whose keys are on offer\n")
 	gone := filepath.Join(filepath.Dir(second), "gone")
 	latchkey(t, "agent", "attach", gone).expect(t, 1, "", "latchkey: error: there is no socket "+gone+"\nlatchkey: hint: is the session over that it belonged to? \"ssh -A\" makes a new one\n")
+}
+
+// A shell of which the profile has run "latchkey env" names the daemon's own agent: it
+// can mean the one that was attached, if there is one only.
+func TestAgentDetachAfterEnv(t *testing.T) {
+	s := loggedIn(t)
+	startDaemon(t, s, strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout))
+	const nothing = "latchkey: error: no ssh-agent is attached\nlatchkey: hint: \"latchkey status\" lists those whose keys are on offer\n"
+	for _, own := range []string{workspace.AgentSocket(os.Getenv("LATCHKEY_RUNTIME_DIR")), ""} {
+		t.Setenv("SSH_AUTH_SOCK", own)
+		latchkey(t, "agent", "detach").expect(t, 1, "", nothing)
+		one, other := serveAgent(t), serveAgent(t)
+		latchkey(t, "agent", "attach", one).ok(t)
+		latchkey(t, "agent", "detach").expect(t, 0, "", "detached "+one+"\n")
+		latchkey(t, "agent", "attach", one).ok(t)
+		latchkey(t, "agent", "attach", other).ok(t)
+		latchkey(t, "agent", "detach").expect(t, 1, "",
+			"latchkey: error: several ssh-agents are there: "+one+", "+other+"\nlatchkey: hint: say which: latchkey agent detach SOCKET\n")
+		latchkey(t, "agent", "detach", other).expect(t, 0, "", "")
+		latchkey(t, "agent", "detach").expect(t, 0, "", "detached "+one+"\n")
+		latchkey(t, "agent", "detach").expect(t, 1, "", nothing)
+	}
 }
 
 // Where there is no other agent, or no daemon, a profile that attaches one must do
@@ -80,13 +102,14 @@ func TestAgentAttachNothing(t *testing.T) {
 	newHome(t)
 	dir := shortDir(t)
 	t.Setenv("LATCHKEY_RUNTIME_DIR", dir)
+	const noDaemon = "latchkey: error: no workspace daemon runs here, to offer the keys of other agents\nlatchkey: hint: latchkey agent\n"
+	for _, socket := range []string{"", workspace.AgentSocket(dir)} {
+		t.Setenv("SSH_AUTH_SOCK", socket)
+		latchkey(t, "agent", "attach").expect(t, 0, "", "")
+		latchkey(t, "agent", "detach").expect(t, 1, "", noDaemon)
+	}
 	for _, command := range []string{"attach", "detach"} {
-		for _, socket := range []string{"", workspace.AgentSocket(dir)} {
-			t.Setenv("SSH_AUTH_SOCK", socket)
-			latchkey(t, "agent", command).expect(t, 0, "", "")
-		}
-		latchkey(t, "agent", command, serveAgent(t)).expect(t, 1, "",
-			"latchkey: error: no workspace daemon runs here, to offer the keys of other agents\nlatchkey: hint: latchkey agent\n")
+		latchkey(t, "agent", command, serveAgent(t)).expect(t, 1, "", noDaemon)
 	}
 	os.Unsetenv("SSH_AUTH_SOCK") // t.Setenv has noted what it was
 	latchkey(t, "agent", "attach").expect(t, 0, "", "")

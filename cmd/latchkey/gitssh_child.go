@@ -102,7 +102,7 @@ func (c *child) next(options int) (status syscall.WaitStatus, changed bool, err 
 			return status, pid == c.pid, nil
 		}
 		if err != syscall.EINTR {
-			return 0, false, fmt.Errorf("waiting for ssh: %w", err)
+			return 0, false, fmt.Errorf("waiting for what was run: %w", err)
 		}
 	}
 }

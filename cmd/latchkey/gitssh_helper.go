@@ -155,7 +155,7 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 	}
 	ssh := h.sshVersion()
 	if !h.ownHosts && ssh.TakesKnownHosts() && h.anyKnownHosts() {
-		r.KnownHosts = h.link + " " + knownHostsArgument + " %I %H %f"
+		r.KnownHosts = h.link + " " + knownHostsArgument + " %I %H %f " + h.place.name
 	}
 	if err := h.child.start(r.Command(h.args)); err != nil {
 		return 0, err
@@ -169,7 +169,7 @@ func (h *helper) run() (syscall.WaitStatus, error) {
 	if err == nil && !h.aside {
 		h.afterwards(status)
 	}
-	if err == nil && !h.ownHosts {
+	if err == nil && !h.ownHosts && !h.refusedHost(status) {
 		h.withoutKnownHosts(status, ssh)
 	}
 	return status, err

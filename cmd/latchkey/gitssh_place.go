@@ -22,6 +22,7 @@ const (
 	placeKeys   = ".keys"   // the agent of its hops' helpers, if there is no daemon: the Latchkey keys alone
 	placeHosts  = ".host"   // who knows hosts, if there is no daemon
 	placeWarned = ".warned" // made by the one of them that has warned the user
+	placeJudged = ".judged" // what the server's known hosts say of the host's key: see noteHost
 )
 
 // helperSSH is a link to this program in the helpers' directory, by which ssh
@@ -120,7 +121,7 @@ func (p place) replaceLink(to, path string) error {
 
 // remove removes what the helper has there.
 func (p place) remove() error {
-	for _, suffix := range []string{placeAgent, placeKeys, placeHosts, placeWarned} {
+	for _, suffix := range []string{placeAgent, placeKeys, placeHosts, placeWarned, placeJudged} {
 		// Not os.Remove, which tries rmdir as well.
 		if err := unix.Unlink(p.file(suffix)); err != nil && err != unix.ENOENT {
 			return fmt.Errorf("removing %s: %w", p.file(suffix), err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -74,6 +75,8 @@ func (h *helper) explain(err error) {
 		// It lists what it has, which may be nothing, or another agent's keys.
 		last, askErr := h.lastOffer()
 		switch {
+		case askErr == nil && last.Locked:
+			err = errAgentLocked
 		case askErr == nil && err != nil && h.refusal(last) != "":
 			err = errors.New(h.refusal(last))
 		case askErr == nil && last.Error != "" && (err != nil || len(last.Keys) == 0):
@@ -99,10 +102,18 @@ func (h *helper) lastOffer() (workspace.Offer, error) {
 
 // refusal says why a key's policy has kept it from ssh, "" if it has not.
 func (h *helper) refusal(last workspace.Offer) string {
-	if n := len(last.Refusals); n > 0 && last.Refusals[n-1].At.After(h.seen.began) {
-		return last.Refusals[n-1].Why
+	return h.lastRefusal(last, false).Why
+}
+
+// lastRefusal is the last one since ssh began, of a key that was added or of one of the
+// server: zero if there is none.
+func (h *helper) lastRefusal(last workspace.Offer, added bool) (refusal workspace.StateRefusal) {
+	for _, r := range last.Refusals {
+		if r.Added == added && r.At.After(h.seen.began) {
+			refusal = r
+		}
 	}
-	return ""
+	return refusal
 }
 
 // notKeptBack are the lines of the keys that their policy has not kept from ssh.
@@ -124,9 +135,12 @@ func (h *helper) afterwards(status syscall.WaitStatus) {
 		return
 	}
 	last, err := h.lastOffer()
+	if r := h.lastRefusal(last, true); r.Key != "" {
+		h.message("hint", fmt.Sprintf("%s was not offered %s, which was added: %s", h.args.Address(), strings.TrimSpace(r.Key+" "+r.Comment), r.Why))
+	}
 	lines := h.notKeptBack(last)
 	if err == nil && len(lines) == 0 && h.refusal(last) != "" {
-		h.message("hint", fmt.Sprintf("%s was not offered your key: %s", h.args.Hostname(), printable(h.refusal(last))))
+		h.message("hint", fmt.Sprintf("%s was not offered your key: %s", h.args.Address(), h.refusal(last)))
 		return
 	}
 	if !w.listed {
@@ -138,8 +152,7 @@ func (h *helper) afterwards(status syscall.WaitStatus) {
 	if len(lines) == 0 {
 		return
 	}
-	host := h.args.Hostname()
-	h.message("hint", host+" does not know your key: add this line to your account there")
+	h.message("hint", h.args.Address()+" does not know your key: add this line to your account there")
 	fmt.Fprintln(h.stderr, printable(lines[0]))
 }
 

@@ -51,8 +51,8 @@ them, it prints that line, and of the others those that revoke a key.`,
 // printKnownHosts prints what is known of a host. To ssh it does not fail: that
 // would end the connection, also to a host that the user's own files know.
 func (p *program) printKnownHosts(args []string) int {
-	const shown, pinning = 3, 5 // arguments, of which a line of known_hosts is three
-	if len(args) != 0 && len(args) != 2 && len(args) != shown && len(args) != pinning {
+	const shown, noting, pinning = 3, 4, 5 // arguments: the third is a key's fingerprint, the fourth a helper's name; a line of known_hosts is three
+	if n := len(args); n != 0 && n != 2 && n != shown && n != noting && n != pinning {
 		return p.fail(withHint(usagef("%s: want a reason and a host, or nothing", knownHostsArgument),
 			"KnownHostsCommand /usr/local/bin/latchkey "+knownHostsArgument+" %I %H %f"))
 	}
@@ -73,8 +73,11 @@ func (p *program) printKnownHosts(args []string) int {
 	case err != nil && first.name == "" && reason != orderReason && reason != addressReason: // a helper says it if it matters
 		p.message("warning", fmt.Sprintf("the known hosts can't be had, ssh goes on with your own: %s", oneLine(explainWorkspace(err))))
 	}
-	if len(args) == shown && reason == hostnameReason {
+	if (len(args) == shown || len(args) == noting) && reason == hostnameReason {
 		p.sayRevoked(lines, host, args[2])
+	}
+	if err == nil && len(args) == noting && first.name != "" && reason == hostnameReason && args[3] == filepath.Base(args[3]) {
+		noteHost(place{first.dir, args[3]}, lines, host, args[2])
 	}
 	if _, err := p.stdout.Write(lines); err != nil {
 		return p.fail(outputError(err))

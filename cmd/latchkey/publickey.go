@@ -112,6 +112,8 @@ func orNone(names []string) string {
 	return strings.Join(names, ", ")
 }
 
+var errAgentLocked = withHint(errors.New("the agent of the workspace daemon is locked"), "ssh-add -X unlocks it")
+
 // daemonKey asks the workspace daemon, which knows its keys by their
 // fingerprints only, the default key first.
 func daemonKey(ctx context.Context, name string) (api.Key, error) {
@@ -130,7 +132,7 @@ func daemonKey(ctx context.Context, name string) (api.Key, error) {
 	case len(state.Keys) == 0:
 		return api.Key{}, withHint(errors.New("the workspace daemon offers no key"), "latchkey status")
 	case state.Locked:
-		return api.Key{}, withHint(errors.New("the agent of the workspace daemon is locked"), "ssh-add -X unlocks it")
+		return api.Key{}, errAgentLocked
 	}
 	var kept *api.Error
 	if errors.As(state.Keys[0].Policy.Shows(api.KeyUse{}, time.Now()), &kept) {

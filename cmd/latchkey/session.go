@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/latchkey/latchkey/keyserver/api"
+	"github.com/latchkey/latchkey/workspace"
 )
 
 // A login says where the user is logged in, and as whom. Printing one shows no
@@ -196,9 +198,24 @@ func (p *program) asUser(do func(*cli.Context, *session) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		s, err := p.session()
 		if err != nil {
-			return err
+			return explainNoLogin(c.Context, err)
 		}
 		defer s.Close()
 		return explain(do(c, s), s.login)
 	}
+}
+
+// explainNoLogin says where a daemon runs that what works there is not for this: whoever
+// sees git log in need not have logged in themselves.
+func explainNoLogin(ctx context.Context, err error) error {
+	dir, dirErr := workspace.RuntimeDir(os.Getenv)
+	if dirErr != nil || !errors.Is(err, errNoLogin) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if _, askErr := workspace.LastOffer(ctx, dir); askErr != nil {
+		return err
+	}
+	return withHint(err, "this takes a login of yours, which the workspace's token is not: "+hintOf(err))
 }

@@ -6,124 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey/latchkey/workspace"
 )
-
-// offerTimeout is how long a signature waits for the daemon to say what it offers.
-const offerTimeout = 5 * time.Second
-
-// maxPublicKeyFile is more than a public key of any kind.
-const maxPublicKeyFile = 64 << 10
-
-// calledAsKeygen reports whether git runs this program for ssh-keygen, by the
-// link that [program.gitConfig] makes.
-func calledAsKeygen(name string) bool { return filepath.Base(name) == keygenName }
-
-// keygen becomes ssh-keygen. To sign with a key that the daemon offers, it is
-// given the daemon's agent, whatever agent the user's shell has; and the key is
-// noted, so that git can check the signature.
-func (p *program) keygen(args []string) int {
-	keygen, err := findOther(keygenName, "", "install OpenSSH's client")
-	if err != nil {
-		p.fail(err)
-		return exitNoSSH
-	}
-	env := withoutVariable(os.Environ(), "LATCHKEY_TOKEN")
-	if file := signsWith(args); file != "" {
-		socket, err := p.agentFor(file)
-		if err != nil {
-			p.warn(err) // ssh-keygen goes on: it may have the key from elsewhere
-		}
-		if socket != "" {
-			env = append(withoutVariable(env, "SSH_AUTH_SOCK"), "SSH_AUTH_SOCK="+socket)
-		}
-	}
-	err = syscall.Exec(keygen, append([]string{keygenName}, args...), env)
-	p.fail(fmt.Errorf("running %s: %w", keygen, err))
-	return exitNoSSH
-}
-
-// withoutVariable leaves a variable out of an environment: of two of a name,
-// programs take the first.
-func withoutVariable(env []string, name string) []string {
-	return slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
-}
-
-// signsWith is the file of the key with which ssh-keygen is to sign, as git
-// calls it: -Y sign -n git -f FILE [-U] BUFFER.
-func signsWith(args []string) (file string) {
-	sign := false
-	for i, arg := range args[:max(0, len(args)-1)] {
-		switch arg {
-		case "-Y":
-			sign = args[i+1] == "sign"
-		case "-f":
-			file = args[i+1]
-		}
-	}
-	if !sign {
-		return ""
-	}
-	return file
-}
-
-// agentFor is the socket of the daemon's agent if the daemon offers the public
-// key in a file; "" if it does not.
-func (p *program) agentFor(file string) (socket string, err error) {
-	public := readPublicKey(file)
-	if public == nil {
-		return "", nil
-	}
-	dir, err := workspace.RuntimeDir(os.Getenv)
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), offerTimeout)
-	defer cancel()
-	offer, err := workspace.LastOffer(ctx, dir)
-	if err != nil {
-		return "", nil // without a daemon, a key of the user's own must do as ever
-	}
-	for _, line := range offer.Keys {
-		if blobOf(line) != blobOf(authorizedLine(public)) {
-			continue
-		}
-		files, err := findSigningFiles()
-		if err == nil {
-			err = files.note(ctx, authorizedLine(public))
-		}
-		return workspace.AgentSocket(dir), err
-	}
-	return "", nil
-}
-
-// readPublicKey reads the key that git has written to a file for ssh-keygen:
-// nil if it is no public key.
-func readPublicKey(file string) ssh.PublicKey {
-	info, err := os.Stat(file)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxPublicKeyFile {
-		return nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil
-	}
-	public, _, _, _, err := ssh.ParseAuthorizedKey(text)
-	if err != nil {
-		return nil
-	}
-	return public
-}
 
 func authorizedLine(k ssh.PublicKey) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k)))

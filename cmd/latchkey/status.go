@@ -70,10 +70,12 @@ func (p *program) showStatus(r statusReport, asJSON bool) error {
 func (r statusReport) problem() error {
 	loggedOut := errors.Is(r.loginErr, errNoLogin)
 	switch {
-	case r.loginErr != nil && !(loggedOut && r.Daemon != nil):
+	case r.loginErr != nil && !loggedOut:
 		return r.loginErr
 	case r.daemonErr != nil && !workspace.NotRunning(r.daemonErr):
 		return explainWorkspace(r.daemonErr)
+	case loggedOut && r.Daemon == nil:
+		return withHint(errors.New("no workspace daemon runs here, and you are not logged in"), "in a workspace: latchkey agent; elsewhere: "+hintOf(r.loginErr))
 	case r.Daemon != nil && r.Daemon.Refused:
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint)
 	case r.Daemon != nil && r.Daemon.ServerError != "":

@@ -100,7 +100,8 @@ func TestStatusShowsGaps(t *testing.T) {
 func TestStatusOfWhatDoesNotWork(t *testing.T) {
 	newHome(t)
 	got := latchkey(t, "status")
-	got.expect(t, 1, "login   none\ndaemon  not running\n", "latchkey: error: not logged in\nlatchkey: hint: \"latchkey login URL\", with the token that the server's admin gave you\n")
+	got.expect(t, 1, "login   none\ndaemon  not running\n", "latchkey: error: no workspace daemon runs here, and you are not logged in\n"+
+		"latchkey: hint: in a workspace: latchkey agent; elsewhere: \"latchkey login URL\", with the token that the server's admin gave you\n")
 
 	s := loggedIn(t)
 	token := strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout)
@@ -110,6 +111,10 @@ func TestStatusOfWhatDoesNotWork(t *testing.T) {
 	got = latchkey(t, "status").ok(t)
 	if !strings.HasPrefix(got.stdout, "login ") || !strings.Contains(got.stdout, "\n  workspace  box of ada\n") {
 		t.Errorf("status in a workspace without a login =\n%s", got.stdout)
+	}
+	for _, what := range []string{"secret", "workspace", "known-host"} {
+		latchkey(t, what, "list").expect(t, 1, "", "latchkey: error: not logged in\n"+
+			"latchkey: hint: this takes a login of yours, which the workspace's token is not: \"latchkey login URL\", with the token that the server's admin gave you\n")
 	}
 
 	s.Close()
