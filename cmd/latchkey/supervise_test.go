@@ -74,21 +74,6 @@ func TestRunOnTerminal(t *testing.T) {
 	})
 }
 
-// seesTimes waits until the terminal has shown a text so many times.
-func (tt *terminal) seesTimes(t *testing.T, text string, times int) {
-	t.Helper()
-	hang := time.AfterFunc(time.Minute, func() { tt.cmd.Process.Kill() })
-	defer hang.Stop()
-	tt.mu.Lock()
-	defer tt.mu.Unlock()
-	for strings.Count(tt.screen, text) < times {
-		if tt.ended {
-			t.Fatalf("the terminal showed %q %d times; want %d", text, strings.Count(tt.screen, text), times)
-		}
-		tt.changed.Wait()
-	}
-}
-
 // Masked on a terminal: colours, prompts, hidden answers, the size, and no value
 // however it is written.
 func TestRunMaskOnTerminal(t *testing.T) {
@@ -108,7 +93,6 @@ echo resize
 until [ "$resized" ]; do read -r _ </dev/null; done
 echo "size $(stty size)"
 read -r _; exit 4`)
-	before := termios(t, tt.keyboard)
 	tt.sees(t, "Name? ")
 	tt.types(t, "ada\r")
 	tt.sees(t, "Password? ")
@@ -137,18 +121,9 @@ read -r _; exit 4`)
 	if strings.Contains(screen, "value") || strings.Contains(screen, "lines of it") {
 		t.Error("the terminal shows a value")
 	}
-	if after := termios(t, tt.keyboard); after != before {
-		t.Errorf("the terminal was left with the settings %+v; want %+v", after, before)
+	if after := termios(t, tt.keyboard); after != tt.before {
+		t.Errorf("the terminal was left with the settings %+v; want %+v", after, tt.before)
 	}
-}
-
-func termios(t *testing.T, terminal *os.File) unix.Termios {
-	t.Helper()
-	settings, err := unix.IoctlGetTermios(int(terminal.Fd()), readTermios)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return *settings
 }
 
 // A signal that ends latchkey leaves the terminal as it was.
@@ -157,15 +132,14 @@ func TestRunMaskRestoresTerminal(t *testing.T) {
 	newSecretsDaemon(t, variable("A", "secret-value"))
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
 		tt := onTerminal(t, "run", "--mask", "--", "/bin/sh", "-c", "ulimit -c 0; echo ready; exec cat")
-		before := termios(t, tt.keyboard)
 		tt.sees(t, "ready")
 		tt.cmd.Process.Signal(sig)
 		state, _ := tt.ends(t)
 		if s := state.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != sig {
 			t.Errorf("after %v it ended with %v", sig, state)
 		}
-		if after := termios(t, tt.keyboard); after != before {
-			t.Errorf("after %v the terminal has the settings %+v; want %+v", sig, after, before)
+		if after := termios(t, tt.keyboard); after != tt.before {
+			t.Errorf("after %v the terminal has the settings %+v; want %+v", sig, after, tt.before)
 		}
 	}
 }
