@@ -15,13 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shellOnTerminal is a shell with job control, on a terminal, in which this test
-// binary is latchkey.
+// shellOnTerminal is a shell with job control, on a terminal of 77 x 33, in which this
+// test binary is latchkey. It keeps that size: bash, before each prompt, sets the one
+// that it has just read, and would undo a change that came between.
 func shellOnTerminal(t *testing.T) *terminal {
 	t.Helper()
 	cmd := exec.Command(needShell(t, "bash"), "--norc", "--noprofile", "-i")
 	cmd.Env = append(os.Environ(), "PATH="+shellDir(t)+":"+os.Getenv("PATH"), "TERM=xterm", "PS1=status $? % ", "HISTFILE=")
-	tt := startOnTerminal(t, cmd)
+	tt := startOnTerminalOf(t, pty.Winsize{Rows: 33, Cols: 77}, cmd)
 	tt.types(t, "bind 'set enable-bracketed-paste off'; echo rea''dy\r")
 	tt.sees(t, "ready")
 	return tt
@@ -43,9 +44,6 @@ func TestRunOnTerminal(t *testing.T) {
 	newSecretsDaemon(t, variable("A", "abcdefgh"))
 	inEachWay(t, func(t *testing.T, way string, command func(...string) *exec.Cmd) {
 		tt := shellOnTerminal(t)
-		if err := pty.Setsize(tt.keyboard, &pty.Winsize{Rows: 33, Cols: 77}); err != nil {
-			t.Fatal(err)
-		}
 		for i, end := range []struct{ how, status string }{{"-15", "143"}, {"7", "7"}} {
 			tt.types(t, inShell(command("reporter", end.how))+"\r")
 			tt.seesTimes(t, "on a terminal of 77 x 33", i+1)

@@ -46,8 +46,18 @@ func onTerminal(t *testing.T, args ...string) *terminal {
 
 func startOnTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	t.Helper()
+	return startOnTerminalOf(t, pty.Winsize{}, cmd)
+}
+
+// startOnTerminalOf has a terminal with a size from the beginning, for programs that
+// must not be told of another one.
+func startOnTerminalOf(t *testing.T, size pty.Winsize, cmd *exec.Cmd) *terminal {
+	t.Helper()
 	keyboard, theirs := openTerminal(t)
 	defer theirs.Close()
+	if err := pty.Setsize(theirs, &size); err != nil {
+		t.Fatal(err)
+	}
 	before := termios(t, theirs)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
