@@ -14,6 +14,7 @@ import (
 
 // TestMain lets scripts and terminals run this test binary as "latchkey".
 func TestMain(m *testing.M) {
+	completeTimeout = patience
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each run of a binary made with -race takes a second
 	// What the tests start must not inherit that a signal is ignored, as a hangup is
 	// below nohup(1) and an interrupt in the background of a script: some wait for

@@ -170,7 +170,8 @@ func TestRunWatchStartsAgain(t *testing.T) {
 	d := newSecretsDaemon(t, variable("A", "first-value"), variable("B", "unused-value"))
 	for _, mask := range []bool{false, true} {
 		d.set(variable("A", "first-value"))
-		args := []string{"--watch", "--only", "A", "--", "/bin/sh", "-c", `echo "A is ${A-unset}"; trap 'echo asked to end; exit 9' TERM; while read -r line; do [ "$line" ] && exit 6; done`}
+		// (A signal that comes just before a shell waits for input has to wait for that, too.)
+		args := []string{"--watch", "--only", "A", "--", needShell(t, "bash"), "-c", `trap 'echo asked to end; exit 9' TERM; echo "A is ${A-unset}"; until read -r -t 0.05 _; do :; done; exit 6`}
 		if mask {
 			args = append([]string{"--mask"}, args...)
 		}
@@ -204,7 +205,7 @@ func TestRunWatchSignals(t *testing.T) {
 	newHome(t)
 	d := newSecretsDaemon(t, variable("A", "first-value"))
 	tt := startOnPipes(t, latchkeyRun(t, "--watch", "--signal", "sighup", "--", needShell(t, "bash"), "-c",
-		`trap 'echo "got HUP with $A"; exit 6' HUP; echo ready; read -r _`))
+		`trap 'echo "got HUP with $A"; exit 6' HUP; echo ready; while :; do sleep 0.01; done`))
 	tt.sees(t, "ready")
 	d.awaitWatcher()
 	d.set(variable("A", "second-value"))
