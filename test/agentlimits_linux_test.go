@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,9 +51,7 @@ func TestDaemonRefusesOtherUsers(t *testing.T) {
 	if out, err := list(somebody); err == nil {
 		t.Errorf("another user is served: %s", out)
 	}
-	if said := daemon.said(); !strings.Contains(said, fmt.Sprintf("another user (uid %d", somebody)) {
-		t.Errorf("the log does not tell of another user:\n%s", said)
-	}
+	daemon.await(t, regexp.MustCompile(fmt.Sprintf(`another user \(uid %d`, somebody)))
 }
 
 // rss is how many bytes of memory a process has.

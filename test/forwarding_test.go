@@ -91,13 +91,13 @@ func TestForwardedAgent(t *testing.T) {
 					"the workspace": func(s string) (string, error) { return j.Try(t, "sh", "-c", s) },
 					"a":             func(s string) (string, error) { return j.onA(t, s) },
 				} {
-					before := len(host.Log())
+					before := len(host.Log(t))
 					out, err := run("ssh -F " + j.config + " " + name + " true")
 					hosts := tt.direct
 					if from == "a" {
 						hosts = tt.from
 					}
-					offered := strings.Contains(host.Log()[before:], fingerprint)
+					offered := strings.Contains(host.Log(t)[before:], fingerprint)
 					if want := strings.Contains(hosts, name); want != (err == nil) || want != offered {
 						t.Errorf("ssh from %s to %s: %v, offered the key: %t; want both: %t\n%s", from, name, err, offered, want, out)
 					}

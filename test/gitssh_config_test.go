@@ -158,7 +158,7 @@ func TestGitSSHExplicitIdentity(t *testing.T) {
 		if n := s.server.fetches(t); n != 0 {
 			t.Errorf("the Latchkey key was fetched %d times for a host with an IdentityFile; want not at all", n)
 		}
-		if log := s.sshd.Log(); strings.Contains(log, "Failed publickey") {
+		if log := s.sshd.Log(t); strings.Contains(log, "Failed publickey") {
 			t.Errorf("another key was offered to a host with an IdentityFile:\n%s", log)
 		}
 	})
@@ -272,7 +272,7 @@ func TestGitSSHProxyJump(t *testing.T) {
 		s.Setenv("GIT_SSH_COMMAND", "latchkey gitssh -- -J two -F "+config)
 		s.Run(t, "git", "ls-remote", "direct:"+s.repo)
 		for i, want := range []int{1, 2} {
-			if n := strings.Count(hops[i].Log(), "Accepted publickey"); n != want {
+			if n := strings.Count(hops[i].Log(t), "Accepted publickey"); n != want {
 				t.Errorf("hop %d was logged in to %d times; want %d", i+1, n, want)
 			}
 		}
@@ -294,7 +294,7 @@ func TestGitSSHProxyCommand(t *testing.T) {
 			s.sshd.host("forge", append(master, "ProxyCommand ssh -F "+config+" -W %h:%p hop")...),
 			hop.host("hop", master...))
 		s.Run(t, "git", "ls-remote", s.url())
-		if n := strings.Count(hop.Log(), "Accepted publickey"); n != 1 {
+		if n := strings.Count(hop.Log(t), "Accepted publickey"); n != 1 {
 			t.Errorf("the hop was logged in to %d times; want once", n)
 		}
 		if masters, _ := filepath.Glob(filepath.Join(s.Home, "master-*")); len(masters) > 0 {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -112,16 +113,14 @@ func TestGitSSHNoHint(t *testing.T) {
 	s.StartDaemon(t)
 	private, _ := newKey(t)
 	_, strange := newKey(t)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	nobodys, err := strconv.Atoi(freePort(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	closedPort := closed.Addr().(*net.TCPAddr).Port
-	closed.Close()
 	id := s.Write(t, "id", string(private))
 	unknown := s.sshd.host("unknown", "StrictHostKeyChecking yes")
 	unknown.key = strange
-	refusing := host{alias: "refusing", user: "git", key: s.sshd.HostKey, port: closedPort}
+	refusing := host{alias: "refusing", user: "git", key: s.sshd.HostKey, port: nobodys}
 	config := s.Reaches(t, s.sshd.host("forge"), unknown, refusing, s.sshd.host("explicit", "IdentityFile "+id))
 	s.Write(t, ".ssh/config", readFile(t, config)+"Host nowhere\n\tHostName nowhere.invalid\n")
 	own := s.ownAgent(t, 1)
@@ -245,8 +244,8 @@ func TestGitSSHPolicy(t *testing.T) {
 		if err == nil || !strings.Contains(out, want) {
 			t.Errorf("git ls-remote of a host that the key is not for: %v\n%s\nwant in it\n%s", err, out, want)
 		}
-		if len(offeredTo(other)) > 0 {
-			t.Errorf("that host was offered %v", offeredTo(other))
+		if offered := offeredTo(t, other); len(offered) > 0 {
+			t.Errorf("that host was offered %v", offered)
 		}
 		if n := s.server.fetches(t); n != 1 {
 			t.Errorf("%d private keys were fetched; want one, for the host that it is for", n)

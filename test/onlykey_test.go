@@ -13,8 +13,9 @@ import (
 
 // offeredTo are the fingerprints of the keys that an sshd was offered, in order,
 // each once.
-func offeredTo(s *sshd) (keys []string) {
-	for _, line := range regexp.MustCompile(`(?m)^(?:Accepted|Failed) (?:key|publickey) .*`).FindAllString(s.Log(), -1) {
+func offeredTo(t testing.TB, s *sshd) (keys []string) {
+	t.Helper()
+	for _, line := range regexp.MustCompile(`(?m)^(?:Accepted|Failed) (?:key|publickey) .*`).FindAllString(s.Log(t), -1) {
 		if key := regexp.MustCompile(`SHA256:\S+`).FindString(line); !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
@@ -79,7 +80,7 @@ func TestOnlyTheRightKeyIsOffered(t *testing.T) {
 			right = own[4+i-len(forges)]
 		}
 		w.Run(t, "ssh", "-F", config, reach[i].alias, "true")
-		if got, want := offeredTo(s), []string{fingerprintOf(t, right)}; !slices.Equal(got, want) {
+		if got, want := offeredTo(t, s), []string{fingerprintOf(t, right)}; !slices.Equal(got, want) {
 			t.Errorf("%s was offered the keys %v; want %v only", reach[i].alias, got, want)
 		}
 	}

@@ -32,6 +32,7 @@ type sshd struct {
 	l     net.Listener
 	conns sync.WaitGroup
 	mu    sync.Mutex
+	open  int // clients that have come and not gone
 	log   strings.Builder
 }
 
@@ -78,7 +79,7 @@ func startSSHD(t testing.TB, wrap wrapper, lines ...string) *sshd {
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
-			t.Logf("sshd said:\n%s", s.Log())
+			t.Logf("sshd said:\n%s", s.Log(t))
 		}
 	})
 	return s
@@ -160,8 +161,15 @@ func (s *sshd) serve() {
 		if err != nil {
 			continue
 		}
-		s.conns.Go(func() { s.session(f) })
+		s.count(1)
+		s.conns.Go(func() { s.session(f); s.count(-1) })
 	}
+}
+
+func (s *sshd) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open += n
 }
 
 func (s *sshd) session(conn *os.File) {
@@ -186,11 +194,18 @@ func (s *sshd) Write(b []byte) (int, error) {
 	return s.log.Write(b)
 }
 
-// Log is what the sshds have said so far, at LogLevel VERBOSE.
-func (s *sshd) Log() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.log.String()
+// Log is what the sshds have said, at LogLevel VERBOSE. It waits until their clients
+// have gone: what one was told is in the log by the time that its sshd has ended, and
+// not always when the client has.
+func (s *sshd) Log(t testing.TB) (log string) {
+	t.Helper()
+	await(t, "the clients of an sshd have gone", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		log = s.log.String()
+		return s.open == 0
+	})
+	return log
 }
 
 func (s *sshd) authorizedKeys() string { return filepath.Join(s.Dir, "authorized_keys") }

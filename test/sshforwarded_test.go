@@ -95,11 +95,11 @@ func TestSSHForwardedDestination(t *testing.T) {
 	if out, err := in("-A", "box", "ssh -F "+config+" forge echo in"); out != "in\n" || err != nil {
 		t.Errorf("by way of the workspace to the host that the key is for: %q, %v", out, err)
 	}
-	before := len(other.Log())
+	before := len(other.Log(t))
 	if out, err := in("-A", "box", "ssh -F "+config+" other echo in"); err == nil {
 		t.Errorf("by way of the workspace to another host: %q; want it refused", out)
 	}
-	if strings.Contains(other.Log()[before:], fingerprintOf(t, public)) {
+	if strings.Contains(other.Log(t)[before:], fingerprintOf(t, public)) {
 		t.Error("the key was offered to a host that it is not for")
 	}
 	if out, err := in("box", "ssh -F "+config+" forge echo in"); err == nil {

@@ -68,6 +68,7 @@ type Daemon struct {
 	hosts   *KnownHosts
 	follow  *follower
 	started time.Time
+	first   time.Duration // startTimeout, but for tests
 	ending  chan struct{} // closed when Run stops
 
 	upstreams *upstreams
@@ -78,7 +79,7 @@ type Daemon struct {
 
 // NewDaemon returns a Daemon; Run starts it.
 func NewDaemon(c Config) *Daemon {
-	d := &Daemon{config: c, log: c.Log, started: time.Now(), ending: make(chan struct{})}
+	d := &Daemon{config: c, log: c.Log, started: time.Now(), first: startTimeout, ending: make(chan struct{})}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -172,7 +173,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // begin meets the server and delivers secrets for the first time.
 func (d *Daemon) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.first)
 	defer cancel()
 	err := d.meetServer(ctx)
 	if d.secrets == nil {

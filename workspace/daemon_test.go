@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -71,6 +72,8 @@ func startDaemon(t *testing.T, c Config) (d *Daemon, stop func()) {
 	ready := make(chan string, 1)
 	c.Ready = func(socket string) { ready <- socket }
 	d = NewDaemon(c)
+	// Who answers is never taken for one who does not.
+	d.first, d.source.again, d.upstreams.timeout = time.Minute, time.Minute, time.Minute
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()

@@ -50,8 +50,9 @@ func newHosts(t *testing.T, s *hostsServer) *KnownHosts {
 	return NewKnownHosts(client)
 }
 
-// forget makes the last answer one of long ago.
+// forget makes the last answer one of long ago, and keep one that is good for long.
 func (k *KnownHosts) forget() { k.asked = time.Now().Add(-time.Hour) }
+func (k *KnownHosts) keep()   { k.asked = time.Now().Add(time.Hour) }
 
 const (
 	forgeHost = `{"hosts":"forge","key_type":"ssh-ed25519","key":"AAAA"}`
@@ -71,6 +72,7 @@ func TestKnownHosts(t *testing.T) {
 	k := newHosts(t, s)
 	const forge, other = "forge ssh-ed25519 AAAA\n", "@revoked *.test ssh-rsa BBBB a comment\n"
 	wantLines(t, k, "", forge+other)
+	k.keep()
 	wantLines(t, k, "Forge", forge+other)
 	wantLines(t, k, "git.test", other)
 	if n := s.requests.Load(); n != 1 {
@@ -111,6 +113,7 @@ func TestKnownHostsAway(t *testing.T) {
 	k.forget()
 	for range 3 {
 		wantLines(t, k, "forge", "forge ssh-ed25519 AAAA\n")
+		k.asked = time.Now().Add(-2 * hostsFresh) // of a server that is there, it would be too old
 	}
 	if n := s.requests.Load(); n != 2 {
 		t.Errorf("a server that is away was asked %d times; want once more", n-1)

@@ -3,10 +3,14 @@ package workspace
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // startOpenSSHAgent runs OpenSSH's ssh-agent until the test ends. how, which may be
@@ -55,4 +59,28 @@ func runOpenSSHAgent(program, socket string, how func(*exec.Cmd)) (kill func(), 
 		return nil, fmt.Errorf("ssh-agent did not start: %w", err)
 	}
 	return kill, nil
+}
+
+// dialOpenSSHAgent waits while as many clients wait for the agent as it has room for,
+// which are 128: a socket that does not block, as those of package net, is refused.
+func dialOpenSSHAgent(socket string) (net.Conn, error) {
+	syscall.ForkLock.RLock() // lest a program be started that has it, too
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), socket)
+	defer f.Close()
+	err = unix.EINTR
+	for err == unix.EINTR {
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return net.FileConn(f)
 }

@@ -41,6 +41,8 @@ type Source struct {
 	refused   func(error) // if not nil, called when the server refuses the workspace
 	withdrawn func()      // if not nil, called when a key that may be held must not be any more
 
+	again time.Duration // knownListTimeout, but for tests
+
 	lists  singleflight.Group
 	held   atomic.Int64
 	eraser *eraser
@@ -72,7 +74,7 @@ func newSource(server keyServer, log *slog.Logger) *Source {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{server: server, log: log, eraser: newEraser(harden.Collect)}
+	return &Source{server: server, log: log, again: knownListTimeout, eraser: newEraser(harden.Collect)}
 }
 
 // Held is how many private keys are in memory: about to be fetched, and not yet
@@ -99,7 +101,7 @@ func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
 	s.mu.Unlock()
 	timeout := listTimeout
 	if known {
-		timeout = knownListTimeout
+		timeout = s.again
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -158,10 +158,10 @@ func (s *sshService) run(ctx context.Context, front sshChild) {
 	watching.Go(func() {
 		<-front.ended()
 		if ctx.Err() == nil {
-			s.log.Error("SSH is not served any more: the process that serves it has ended", "why", front.err())
 			s.mu.Lock()
 			s.ended = front.err()
 			s.mu.Unlock()
+			s.log.Error("SSH is not served any more: the process that serves it has ended", "why", front.err())
 		}
 		cancel()
 	})

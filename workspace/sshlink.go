@@ -181,21 +181,26 @@ func (l *sshLink) ask(ctx context.Context, what string, question, answer any, fi
 	if err := l.send(sshMessage{ID: id, Ask: what}, question, file); err != nil {
 		return err
 	}
+	var m sshMessage
 	select {
-	case m := <-c:
-		defer clear(m.body)
-		if m.Error != "" {
-			return errors.New(cutError(m.Error))
-		}
-		if answer == nil {
-			return nil
-		}
-		return json.Unmarshal(m.body, answer)
+	case m = <-c:
 	case <-l.ended:
-		return errLinkEnded
+		select { // what came before the end is an answer still
+		case m = <-c:
+		default:
+			return errLinkEnded
+		}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	defer clear(m.body)
+	if m.Error != "" {
+		return errors.New(cutError(m.Error))
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(m.body, answer)
 }
 
 func cutError(text string) string { return text[:min(len(text), maxSSHError)] }

@@ -151,7 +151,7 @@ func TestAgentsComeAndGo(t *testing.T) {
 	var comers []*comer
 	for range loadAgents {
 		c := &comer{key: newEd25519(t), program: program, real: filepath.Join(socketDir(t), "real"), kill: func() {}}
-		c.forwarded = forward(t, func() (net.Conn, error) { return net.Dial("unix", c.real) }, c.key)
+		c.forwarded = forward(t, func() (net.Conn, error) { return dialOpenSSHAgent(c.real) }, c.key)
 		if err := c.start(); err != nil {
 			t.Fatal(err)
 		}

@@ -66,15 +66,16 @@ func (u *upstreams) watch(ctx context.Context, e *upstreamAgent, now fs.FileInfo
 	}
 }
 
-// meet dials an agent, and has it show that it is one, and another than ours.
+// meet dials an agent, and has it show that it is one, and another than ours. Only
+// the answer may take its time: a socket is dialled at once, or not at all.
 func (u *upstreams) meet(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, fmt.Errorf("no answer in %v", u.timeout))
-	defer cancel()
 	conn, err := dialAgent(ctx, socket)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, fmt.Errorf("no answer in %v", u.timeout))
+	defer cancel()
 	own, err := u.agent.LeadsBack(ctx, conn)
 	switch {
 	case err != nil:

@@ -177,7 +177,7 @@ func flagCandidates(cmd *cli.Command) (list []candidate) {
 }
 
 // completeTimeout bounds how long a key press waits for the server.
-const completeTimeout = time.Second
+var completeTimeout = time.Second // more in tests
 
 // valueCandidates is what may stand for a placeholder of the usage, "FILE".
 func (p *program) valueCandidates(ctx context.Context, placeholder string, path []*cli.Command) []candidate {

@@ -14,11 +14,17 @@ import (
 
 // TestMain lets scripts and terminals run this test binary as "latchkey".
 func TestMain(m *testing.M) {
+	completeTimeout = patience
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each run of a binary made with -race takes a second
-	// What the tests start must not inherit that a hangup is ignored, as it is
-	// below nohup(1): some wait for what a hangup does.
-	if signal.Ignored(syscall.SIGHUP) && strings.HasSuffix(os.Args[0], ".test") {
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	// What the tests start must not inherit that a signal is ignored, as a hangup is
+	// below nohup(1) and an interrupt in the background of a script: some wait for
+	// what it does.
+	if strings.HasSuffix(os.Args[0], ".test") {
+		for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+			if signal.Ignored(sig) {
+				signal.Notify(make(chan os.Signal, 1), sig)
+			}
+		}
 	}
 	testscript.Main(m, map[string]func(){"latchkey": main, "reporter": reporter})
 }

@@ -1,144 +1,13 @@
 package main
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/creack/pty"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 )
-
-// A terminal is one with latchkey running on it, or pipes to it and from it.
-type terminal struct {
-	keyboard *os.File
-	shown    *os.File // what the program prints
-	cmd      *exec.Cmd
-
-	mu      sync.Mutex
-	changed sync.Cond
-	screen  string
-	ended   bool // nothing more will be shown
-}
-
-// onTerminal runs latchkey on a terminal.
-func onTerminal(t *testing.T, args ...string) *terminal {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, args...)
-	cmd.Args[0] = "latchkey" // see TestMain
-	cmd.Env = append(os.Environ(), "TERM=xterm")
-	return startOnTerminal(t, cmd)
-}
-
-func startOnTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
-	t.Helper()
-	keyboard, err := pty.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return watched(t, cmd, keyboard, keyboard)
-}
-
-// startOnPipes starts a program with a pipe for stdin, and one for what it prints.
-func startOnPipes(t *testing.T, cmd *exec.Cmd) *terminal {
-	t.Helper()
-	input, keyboard, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown, output, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, output, output
-	err = cmd.Start()
-	input.Close()
-	output.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return watched(t, cmd, keyboard, shown)
-}
-
-func watched(t *testing.T, cmd *exec.Cmd, keyboard, shown *os.File) *terminal {
-	t.Helper()
-	tt := &terminal{cmd: cmd, keyboard: keyboard, shown: shown}
-	tt.changed.L = &tt.mu
-	var reader sync.WaitGroup
-	reader.Go(tt.watch)
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		keyboard.Close()
-		shown.Close()
-		reader.Wait()
-		if t.Failed() {
-			t.Logf("the screen of %q:\n%s", cmd.Args, tt.screen)
-		}
-	})
-	return tt
-}
-
-func (tt *terminal) watch() {
-	b := make([]byte, 4096)
-	for {
-		n, err := tt.shown.Read(b)
-		tt.mu.Lock()
-		tt.screen += string(b[:n])
-		tt.ended = err != nil // on a terminal EIO, when the program has ended
-		tt.changed.Broadcast()
-		tt.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-// sees waits until the terminal shows a text, and returns all that it shows.
-func (tt *terminal) sees(t *testing.T, text string) string {
-	t.Helper()
-	hang := time.AfterFunc(time.Minute, func() { tt.cmd.Process.Kill() })
-	defer hang.Stop()
-	tt.mu.Lock()
-	defer tt.mu.Unlock()
-	for !strings.Contains(tt.screen, text) {
-		if tt.ended {
-			t.Fatalf("the terminal never showed %q but\n%s", text, tt.screen)
-		}
-		tt.changed.Wait()
-	}
-	return tt.screen
-}
-
-func (tt *terminal) types(t *testing.T, text string) {
-	t.Helper()
-	if _, err := io.WriteString(tt.keyboard, text); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// ends waits for the program's end, and returns its status and the screen.
-func (tt *terminal) ends(t *testing.T) (*os.ProcessState, string) {
-	t.Helper()
-	hang := time.AfterFunc(time.Minute, func() { tt.cmd.Process.Kill() })
-	defer hang.Stop()
-	tt.mu.Lock()
-	for !tt.ended {
-		tt.changed.Wait()
-	}
-	screen := tt.screen
-	tt.mu.Unlock()
-	tt.cmd.Wait()
-	return tt.cmd.ProcessState, screen
-}
 
 func TestLoginShowsNoToken(t *testing.T) {
 	s := newServer(t, false)
@@ -163,7 +32,6 @@ func TestInterruptAtThePrompt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The shell is there after latchkey, as the user's is, and asks the terminal.
 	dir := t.TempDir()
 	if err := os.Symlink(exe, dir+"/latchkey"); err != nil {
 		t.Fatal(err)

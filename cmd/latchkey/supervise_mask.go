@@ -163,12 +163,14 @@ func (m *masking) started() {
 		f.Close()
 	}
 	m.theirs = nil
+	if m.terminal && m.keyboard {
+		m.makeRaw() // first: what the child prints is meant for a terminal that leaves it alone
+	}
 	wake := int(m.wake[0].Fd())
 	for _, o := range m.outputs {
 		m.copies.Go(func() { defer m.panicked(); o.copy(wake) })
 	}
 	if m.terminal && m.keyboard {
-		m.makeRaw()
 		to := int(m.master.Fd())
 		m.copies.Go(func() { defer m.panicked(); m.copyTyped(wake, to) })
 	}

@@ -15,13 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shellOnTerminal is a shell with job control, on a terminal, in which this test
-// binary is latchkey.
+// shellOnTerminal is a shell with job control, on a terminal of 77 x 33, in which this
+// test binary is latchkey. It keeps that size: bash, before each prompt, sets the one
+// that it has just read, and would undo a change that came between.
 func shellOnTerminal(t *testing.T) *terminal {
 	t.Helper()
 	cmd := exec.Command(needShell(t, "bash"), "--norc", "--noprofile", "-i")
 	cmd.Env = append(os.Environ(), "PATH="+shellDir(t)+":"+os.Getenv("PATH"), "TERM=xterm", "PS1=status $? % ", "HISTFILE=")
-	tt := startOnTerminal(t, cmd)
+	tt := startOnTerminalOf(t, pty.Winsize{Rows: 33, Cols: 77}, cmd)
 	tt.types(t, "bind 'set enable-bracketed-paste off'; echo rea''dy\r")
 	tt.sees(t, "ready")
 	return tt
@@ -43,9 +44,6 @@ func TestRunOnTerminal(t *testing.T) {
 	newSecretsDaemon(t, variable("A", "abcdefgh"))
 	inEachWay(t, func(t *testing.T, way string, command func(...string) *exec.Cmd) {
 		tt := shellOnTerminal(t)
-		if err := pty.Setsize(tt.keyboard, &pty.Winsize{Rows: 33, Cols: 77}); err != nil {
-			t.Fatal(err)
-		}
 		for i, end := range []struct{ how, status string }{{"-15", "143"}, {"7", "7"}} {
 			tt.types(t, inShell(command("reporter", end.how))+"\r")
 			tt.seesTimes(t, "on a terminal of 77 x 33", i+1)
@@ -74,21 +72,6 @@ func TestRunOnTerminal(t *testing.T) {
 	})
 }
 
-// seesTimes waits until the terminal has shown a text so many times.
-func (tt *terminal) seesTimes(t *testing.T, text string, times int) {
-	t.Helper()
-	hang := time.AfterFunc(time.Minute, func() { tt.cmd.Process.Kill() })
-	defer hang.Stop()
-	tt.mu.Lock()
-	defer tt.mu.Unlock()
-	for strings.Count(tt.screen, text) < times {
-		if tt.ended {
-			t.Fatalf("the terminal showed %q %d times; want %d", text, strings.Count(tt.screen, text), times)
-		}
-		tt.changed.Wait()
-	}
-}
-
 // Masked on a terminal: colours, prompts, hidden answers, the size, and no value
 // however it is written.
 func TestRunMaskOnTerminal(t *testing.T) {
@@ -108,7 +91,6 @@ echo resize
 until [ "$resized" ]; do read -r _ </dev/null; done
 echo "size $(stty size)"
 read -r _; exit 4`)
-	before := termios(t, tt.keyboard)
 	tt.sees(t, "Name? ")
 	tt.types(t, "ada\r")
 	tt.sees(t, "Password? ")
@@ -137,18 +119,9 @@ read -r _; exit 4`)
 	if strings.Contains(screen, "value") || strings.Contains(screen, "lines of it") {
 		t.Error("the terminal shows a value")
 	}
-	if after := termios(t, tt.keyboard); after != before {
-		t.Errorf("the terminal was left with the settings %+v; want %+v", after, before)
+	if after := termios(t, tt.keyboard); after != tt.before {
+		t.Errorf("the terminal was left with the settings %+v; want %+v", after, tt.before)
 	}
-}
-
-func termios(t *testing.T, terminal *os.File) unix.Termios {
-	t.Helper()
-	settings, err := unix.IoctlGetTermios(int(terminal.Fd()), readTermios)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return *settings
 }
 
 // A signal that ends latchkey leaves the terminal as it was.
@@ -157,15 +130,14 @@ func TestRunMaskRestoresTerminal(t *testing.T) {
 	newSecretsDaemon(t, variable("A", "secret-value"))
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
 		tt := onTerminal(t, "run", "--mask", "--", "/bin/sh", "-c", "ulimit -c 0; echo ready; exec cat")
-		before := termios(t, tt.keyboard)
 		tt.sees(t, "ready")
 		tt.cmd.Process.Signal(sig)
 		state, _ := tt.ends(t)
 		if s := state.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != sig {
 			t.Errorf("after %v it ended with %v", sig, state)
 		}
-		if after := termios(t, tt.keyboard); after != before {
-			t.Errorf("after %v the terminal has the settings %+v; want %+v", sig, after, before)
+		if after := termios(t, tt.keyboard); after != tt.before {
+			t.Errorf("after %v the terminal has the settings %+v; want %+v", sig, after, tt.before)
 		}
 	}
 }
@@ -198,7 +170,8 @@ func TestRunWatchStartsAgain(t *testing.T) {
 	d := newSecretsDaemon(t, variable("A", "first-value"), variable("B", "unused-value"))
 	for _, mask := range []bool{false, true} {
 		d.set(variable("A", "first-value"))
-		args := []string{"--watch", "--only", "A", "--", "/bin/sh", "-c", `echo "A is ${A-unset}"; trap 'echo asked to end; exit 9' TERM; while read -r line; do [ "$line" ] && exit 6; done`}
+		// (A signal that comes just before a shell waits for input has to wait for that, too.)
+		args := []string{"--watch", "--only", "A", "--", needShell(t, "bash"), "-c", `trap 'echo asked to end; exit 9' TERM; echo "A is ${A-unset}"; until read -r -t 0.05 _; do :; done; exit 6`}
 		if mask {
 			args = append([]string{"--mask"}, args...)
 		}
@@ -232,7 +205,7 @@ func TestRunWatchSignals(t *testing.T) {
 	newHome(t)
 	d := newSecretsDaemon(t, variable("A", "first-value"))
 	tt := startOnPipes(t, latchkeyRun(t, "--watch", "--signal", "sighup", "--", needShell(t, "bash"), "-c",
-		`trap 'echo "got HUP with $A"; exit 6' HUP; echo ready; read -r _`))
+		`trap 'echo "got HUP with $A"; exit 6' HUP; echo ready; while :; do sleep 0.01; done`))
 	tt.sees(t, "ready")
 	d.awaitWatcher()
 	d.set(variable("A", "second-value"))

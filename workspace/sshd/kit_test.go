@@ -8,16 +8,31 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// patience is for what must happen, and does within milliseconds.
-const patience = 20 * time.Second
+// patience is for what must happen, and does within milliseconds; it ends a test that
+// hangs, and is never what a test waits for.
+const patience = 2 * time.Minute
+
+func TestMain(m *testing.M) {
+	// What the tests start must not inherit that a signal is ignored, as a hangup is
+	// below nohup(1) and an interrupt in the background of a script.
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func newSigner(t testing.TB) ssh.Signer {
 	t.Helper()

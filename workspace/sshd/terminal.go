@@ -22,7 +22,8 @@ const drainTime = 200 * time.Millisecond
 type terminal struct {
 	name        string // of its kind: TERM
 	master, tty *os.File
-	over        atomic.Bool // its program has ended
+	over        atomic.Bool   // its program has ended
+	quiet       time.Duration // drainTime, but for tests
 }
 
 // A size is one of a terminal, as it is sent.
@@ -44,7 +45,7 @@ func newTerminal(name string) (*terminal, error) {
 		tty.Close()
 		return nil, err
 	}
-	return &terminal{name: name, master: os.NewFile(uintptr(fd), master.Name()), tty: tty}, nil
+	return &terminal{name: name, master: os.NewFile(uintptr(fd), master.Name()), tty: tty, quiet: drainTime}, nil
 }
 
 func (t *terminal) setSize(to size) error {
@@ -115,14 +116,30 @@ func (t *terminal) copyTo(w io.Writer) {
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && !draining: // drain was called
 			draining = true
+		case errors.Is(err, os.ErrDeadlineExceeded) && t.readable():
+			t.master.SetReadDeadline(time.Time{})
+			continue
 		case err != nil:
 			return
 		}
 		if draining || t.over.Load() {
 			draining = true
-			t.master.SetReadDeadline(time.Now().Add(drainTime))
+			t.master.SetReadDeadline(time.Now().Add(t.quiet))
 		}
 	}
+}
+
+// readable reports whether there is something to read. A deadline says nothing of
+// that: one that is over keeps package os from looking, and it is over when drain
+// comes late, or when this process had to wait for its turn.
+func (t *terminal) readable() bool {
+	fds := []unix.PollFd{{Events: unix.POLLIN}}
+	err := control(t.master, func(fd int) error {
+		fds[0].Fd = int32(fd)
+		_, err := unix.Poll(fds, 0)
+		return err
+	})
+	return err == nil && fds[0].Revents&unix.POLLIN != 0
 }
 
 // drain has copyTo end when it has read what there is.

@@ -163,6 +163,24 @@ func TestTerminalLeft(t *testing.T) {
 	output(t, s.session(), "echo > "+file)
 }
 
+// However late it is read, all is: what was written before the program's end is there.
+func TestTerminalReadLate(t *testing.T) {
+	screen, err := newTerminal("xterm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer screen.close() // until then somebody has it open
+	screen.quiet = 0     // so each deadline is over before the terminal is read
+	if _, err := io.WriteString(screen.tty, "the last of it"); err != nil {
+		t.Fatal(err)
+	}
+	screen.drain()
+	var got strings.Builder
+	if screen.copyTo(&got); got.String() != "the last of it" {
+		t.Errorf("of a terminal whose program had ended came %q; want all of it", got.String())
+	}
+}
+
 func TestTerminalUnused(t *testing.T) {
 	s := start(t, nil)
 	session := s.session()
