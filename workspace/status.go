@@ -25,14 +25,14 @@ type State struct {
 	Socket      string     `json:"socket"` // the ssh-agent's
 	Server      string     `json:"server"` // its URL
 	ServerError string     `json:"server_error,omitempty"`
-	Refused     bool       `json:"refused"`        // the server says that the workspace may not have keys
-	User        string     `json:"user,omitempty"` // "" if the server could not be asked
-	Workspace   string     `json:"workspace,omitempty"`
-	Keys        []StateKey `json:"keys"`     // on offer now
-	Held        int        `json:"held"`     // private keys of the server in memory now
-	Added       int        `json:"added"`    // keys that clients added, in memory now
-	Locked      bool       `json:"locked"`   // by ssh-add -x: no keys are offered
-	Readable    int        `json:"readable"` // of both, those that root could read: they signed a moment ago
+	Refused     bool       `json:"refused"`             // the server says that the workspace may not have keys
+	User        string     `json:"user,omitempty"`      // "" if the server could not be asked
+	Workspace   string     `json:"workspace,omitempty"` // as the server said last; "" if it never has
+	Keys        []StateKey `json:"keys"`                // on offer now
+	Held        int        `json:"held"`                // private keys of the server in memory now
+	Added       int        `json:"added"`               // keys that clients added, in memory now
+	Locked      bool       `json:"locked"`              // by ssh-add -x: no keys are offered
+	Readable    int        `json:"readable"`            // of both, those that root could read: they signed a moment ago
 	IdleSeconds float64    `json:"idle_seconds"`
 
 	Agents []StateAgent `json:"agents"` // others whose keys it offers, in the order of the keys
@@ -147,8 +147,10 @@ func (d *Daemon) state(ctx context.Context) State {
 	defer cancel()
 	self, err := d.config.Client.Self(ctx)
 	if err == nil {
-		s.User, s.Workspace = self.User.Name, self.Workspace.Name
+		s.User = self.User.Name
+		d.name.Store(self.Workspace.Name)
 	}
+	s.Workspace, _ = d.name.Load().(string)
 	keys, keysErr := d.source.Keys(ctx)
 	for _, k := range keys {
 		o, _ := d.source.offered(k.Public)

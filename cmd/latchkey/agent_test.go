@@ -222,7 +222,7 @@ func TestAgentErrors(t *testing.T) {
 latchkey: hint: "latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE
 `},
 		{"mistyped token", []string{"LATCHKEY_TOKEN=" + typo}, nil, 1, `latchkey: error: the token of LATCHKEY_TOKEN: workspace token is mistyped: its checksum does not match: not authenticated
-latchkey: hint: copy it again, or make a new one: latchkey workspace create NAME
+latchkey: hint: copy it again, or make a new one: latchkey workspace token create NAME --token-file FILE
 `},
 		{"session token", []string{"LATCHKEY_TOKEN=" + api.NewToken(api.SessionToken)}, nil, 1, `latchkey: error: the token of LATCHKEY_TOKEN is a session token, which speaks for a user; a workspace needs one of its own
 latchkey: hint: make one: latchkey workspace create NAME
@@ -288,7 +288,7 @@ func TestAgentWithARevokedToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, _ := agentCommand(t, dir, []string{"LATCHKEY_TOKEN=" + w.Token.Token}, "--url", s.URL).CombinedOutput()
-	for _, want := range []string{"latchkey: error: " + s.URL + " refuses the workspace token", "latchkey: hint: was it revoked", "latchkey workspace create NAME"} {
+	for _, want := range []string{"latchkey: error: " + s.URL + " refuses the workspace token", "latchkey: hint: was it revoked", `"latchkey workspace token create NAME --token-file FILE" makes a new one: then start the daemon again`} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the daemon says\n%s\nwant %q in it", out, want)
 		}
