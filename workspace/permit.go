@@ -24,7 +24,7 @@ func (s *Source) Permit(r sshagent.Request) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := withRemedy(permit(o.policy, r, time.Now()))
+	err := withRemedy(permit(o, r, time.Now()))
 	if err != nil {
 		s.keptBack(r.Key.Public, err)
 		return err
@@ -37,9 +37,9 @@ func (s *Source) Permit(r sshagent.Request) error {
 	return nil
 }
 
-// permit holds a request against a policy.
-func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
-	use := api.KeyUse{Forwarded: r.Forwarded || r.BindFailed}
+// permit holds a request against a key's policy.
+func permit(o offer, r sshagent.Request, at time.Time) error {
+	use := api.KeyUse{Key: o.name, Forwarded: r.Forwarded || r.BindFailed}
 	switch {
 	case r.SSHSIG != nil:
 		use.Namespace = r.SSHSIG.Namespace
@@ -52,7 +52,7 @@ func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
 			use.Host, use.Certificate = hostOf(b.HostKey.Marshal(), at)
 		}
 	}
-	return p.Permits(use, at)
+	return o.policy.Permits(use, at)
 }
 
 // Show says why a client must not see a key listed. Where it leads decides, as far
@@ -63,19 +63,19 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := withRemedy(shows(o.policy, c, time.Now()))
+	err := withRemedy(shows(o, c, time.Now()))
 	if err != nil {
 		s.keptBack(key.Public, err)
 	}
 	return err
 }
 
-func shows(p api.KeyPolicy, c sshagent.Session, at time.Time) error {
-	use := api.KeyUse{Forwarded: c.Forwarded || c.BindFailed}
+func shows(o offer, c sshagent.Session, at time.Time) error {
+	use := api.KeyUse{Key: o.name, Forwarded: c.Forwarded || c.BindFailed}
 	if n := len(c.Binds); n > 0 && !c.Binds[n-1].Forwarding { // else it may go on from there
 		use.Host, use.Certificate = hostOf(c.Binds[n-1].HostKey.Marshal(), at)
 	}
-	return p.Shows(use, at)
+	return o.policy.Shows(use, at)
 }
 
 // hostOf is what a policy goes by: the fingerprint of a host's key, and what an

@@ -100,7 +100,7 @@ func TestPermit(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, use := range uses {
-			err := permit(tt.policy, use, now)
+			err := permit(offer{policy: tt.policy}, use, now)
 			if want := slices.Contains(tt.permits, name); want != (err == nil) {
 				t.Errorf("policy %q, %s: %v; want permitted: %t", tt.name, name, err, want)
 			}
@@ -146,9 +146,9 @@ func TestPermitAuthority(t *testing.T) {
 		bound := &signdata.UserAuth{SessionID: []byte("session"), Method: signdata.HostBound, HostKey: tt.host.public.Marshal()}
 		client := sshagent.Session{Binds: []sshagent.SessionBind{bind}}
 		for what, err := range map[string]error{
-			"a login bound to it":    permit(policy, sshagent.Request{UserAuth: bound}, now),
-			"a login in its session": permit(policy, sshagent.Request{UserAuth: plain, Session: client}, now),
-			"listing the key to it":  shows(policy, client, now),
+			"a login bound to it":    permit(offer{policy: policy}, sshagent.Request{UserAuth: bound}, now),
+			"a login in its session": permit(offer{policy: policy}, sshagent.Request{UserAuth: plain, Session: client}, now),
+			"listing the key to it":  shows(offer{policy: policy}, client, now),
 		} {
 			if (err == nil) != tt.want {
 				t.Errorf("a host %s, %s: %v; want permitted: %t", name, what, err, tt.want)
@@ -186,7 +186,7 @@ func TestShows(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, client := range clients {
-			if err, want := shows(tt.policy, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
+			if err, want := shows(offer{policy: tt.policy}, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
 				t.Errorf("policy %q, a client %s: %v; want listed: %t", tt.name, name, err, want)
 			}
 		}

@@ -48,6 +48,7 @@ type State struct {
 
 // A StateKey is a public key on offer.
 type StateKey struct {
+	Name        string `json:"name"`
 	Fingerprint string `json:"fingerprint"`
 	Type        string `json:"type"` // as on the wire: "ssh-ed25519"
 	Comment     string `json:"comment"`
@@ -154,7 +155,7 @@ func (d *Daemon) state(ctx context.Context) State {
 	keys, keysErr := d.source.Keys(ctx)
 	for _, k := range keys {
 		o, _ := d.source.offered(k.Public)
-		s.Keys = append(s.Keys, StateKey{ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
+		s.Keys = append(s.Keys, StateKey{o.name, ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
 	}
 	if err = cmp.Or(err, keysErr); err != nil {
 		s.ServerError, s.Refused = err.Error(), isRefusal(err)

@@ -236,7 +236,7 @@ func TestStatusShowsRefusals(t *testing.T) {
 		"it stays at the server, which signs; it logs in everywhere; SSH signatures for git\n",
 		"\n  held       0 private keys, ",
 		"\n  kept back  just now, " + k.Fingerprint + " latchkey:ada: the key makes SSH signatures in the namespace git only, not in \"file\"",
-		`"latchkey key set NAME --namespace …", with all it signs for, allows another`,
+		`"latchkey key set default --namespace …", with all it signs for, allows another`,
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q in\n%s", want, got.stdout)
