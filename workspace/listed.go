@@ -84,6 +84,10 @@ func (s *Source) learn(number int64, keys []sshagent.Key, offers map[string]offe
 	withdrawn := !keeps(offers, s.offers)
 	s.learned, s.known, s.offers = number, keys, offers
 	s.mu.Unlock()
+	s.refusals.drop(func(r keptRefusal) bool {
+		o, ok := offers[r.public]
+		return !r.Added && (!ok || !reflect.DeepEqual(o.policy, r.policy))
+	})
 	s.withdraw(withdrawn)
 	return keys
 }

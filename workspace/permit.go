@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -144,15 +145,28 @@ func (p *proofs) take(session []byte) *api.HostProof {
 // maxRefusals is how many refusals a daemon's state shows.
 const maxRefusals = 10
 
+// A keptRefusal is a refusal, with what shows that it is over.
+type keptRefusal struct {
+	StateRefusal
+	public string // the key's blob
+	policy api.KeyPolicy
+	away   bool // the server could not be asked
+}
+
 // refusals are the last ones.
 type refusals struct {
 	mu   sync.Mutex
-	list []StateRefusal
+	list []keptRefusal
 }
 
 // keptBack notes why a key has not signed, or was not shown, with what people know it by.
 func (s *Source) keptBack(public ssh.PublicKey, err error) {
-	s.refusals.add(ssh.FingerprintSHA256(public), s.comment(public), err)
+	o, _ := s.offered(public)
+	s.refusals.add(keptRefusal{
+		StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(public), Comment: s.comment(public), Why: err.Error()},
+		public:       string(public.Marshal()), policy: o.policy,
+		away: errors.Is(err, api.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded),
+	})
 }
 
 // comment is that of a key that was listed last.
@@ -167,11 +181,6 @@ func (s *Source) comment(public ssh.PublicKey) string {
 	return ""
 }
 
-// add notes why a key has not signed, or was not shown.
-func (r *refusals) add(fingerprint, comment string, err error) {
-	r.note(StateRefusal{Key: fingerprint, Comment: comment, Why: err.Error()})
-}
-
 // withRemedy is an error that says what can be done about it, if it is known, to whoever
 // reads the status or the log.
 func withRemedy(err error) error {
@@ -184,24 +193,35 @@ func withRemedy(err error) error {
 
 // addAdded is add for a key that a client had added.
 func (r *refusals) addAdded(key sshagent.Key, why error) {
-	r.note(StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true})
+	r.add(keptRefusal{StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true}})
 }
 
-// note notes what was the last time once: a host that is asked every minute must not
+// add notes what was the last time once: a host that is asked every minute must not
 // push out all else.
-func (r *refusals) note(refusal StateRefusal) {
-	refusal.At = time.Now()
+func (r *refusals) add(n keptRefusal) {
+	n.At = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.list = slices.DeleteFunc(r.list, func(old StateRefusal) bool { return old.Key == refusal.Key && old.Why == refusal.Why })
-	r.list = append(r.list, refusal)
+	r.list = slices.DeleteFunc(r.list, func(old keptRefusal) bool { return old.Key == n.Key && old.Why == n.Why })
+	r.list = append(r.list, n)
 	if n := len(r.list) - maxRefusals; n > 0 {
-		r.list = append([]StateRefusal(nil), r.list[n:]...)
+		r.list = append([]keptRefusal(nil), r.list[n:]...)
 	}
+}
+
+// drop forgets those that are over: they would be taken for what holds now.
+func (r *refusals) drop(over func(keptRefusal) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = slices.DeleteFunc(r.list, over)
 }
 
 func (r *refusals) last() []StateRefusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]StateRefusal{}, r.list...)
+	last := []StateRefusal{}
+	for _, n := range r.list {
+		last = append(last, n.StateRefusal)
+	}
+	return last
 }

@@ -223,6 +223,9 @@ func (s *Source) note(err error) error {
 		s.known, s.offers = nil, nil
 	}
 	s.mu.Unlock()
+	if err == nil {
+		s.refusals.drop(func(r keptRefusal) bool { return r.away })
+	}
 	if isRefusal(err) && s.refused != nil {
 		s.refused(err)
 	}

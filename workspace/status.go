@@ -133,7 +133,6 @@ func (d *Daemon) state(ctx context.Context) State {
 		Readable:    d.source.eraser.readable(),
 		IdleSeconds: d.config.Idle.Seconds(),
 		Agents:      d.upstreams.state(),
-		Refusals:    d.source.refusals.last(),
 		Secrets:     StateSecrets{Off: true, Items: []api.DeliveryItem{}, Missing: []api.Requirement{}, Notice: noticeOff},
 		Process:     d.config.Process,
 	}
@@ -153,6 +152,7 @@ func (d *Daemon) state(ctx context.Context) State {
 	}
 	s.Workspace, _ = d.name.Load().(string)
 	keys, keysErr := d.source.Keys(ctx)
+	s.Refusals = d.source.refusals.last() // of those before, this has dropped what is over
 	for _, k := range keys {
 		o, _ := d.source.offered(k.Public)
 		s.Keys = append(s.Keys, StateKey{o.name, ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
