@@ -2,7 +2,6 @@ package workspace
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -165,7 +164,7 @@ func (s *Source) keptBack(public ssh.PublicKey, err error) {
 	s.refusals.add(keptRefusal{
 		StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(public), Comment: s.comment(public), Why: err.Error()},
 		public:       string(public.Marshal()), policy: o.policy,
-		away: errors.Is(err, api.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded),
+		away: isAway(err),
 	})
 }
 

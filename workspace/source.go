@@ -246,6 +246,11 @@ func isRefusal(err error) bool {
 	return errors.Is(err, api.ErrUnauthenticated) || errors.Is(err, api.ErrForbidden)
 }
 
+// isAway reports whether the server has not answered.
+func isAway(err error) bool {
+	return errors.Is(err, api.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // samePublic compares the wire forms of two public keys.
 func samePublic(a, b ssh.PublicKey) bool {
 	return subtle.ConstantTimeCompare(a.Marshal(), b.Marshal()) == 1

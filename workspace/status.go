@@ -140,15 +140,15 @@ func (d *Daemon) state(ctx context.Context) State {
 		s.Secrets = d.secrets.summary()
 		s.Secrets.FilesInMemory = d.config.FilesInMemory
 	}
-	if d.ssh != nil {
-		s.SSH = d.ssh.state()
-	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	self, err := d.config.Client.Self(ctx)
 	if err == nil {
 		s.User = self.User.Name
 		d.name.Store(self.Workspace.Name)
+	}
+	if d.ssh != nil {
+		s.SSH = d.ssh.stateNow(err == nil)
 	}
 	s.Workspace, _ = d.name.Load().(string)
 	keys, keysErr := d.source.Keys(ctx)

@@ -251,11 +251,14 @@ func sshRows(s *workspace.StateSSH) [][]string {
 		return nil
 	}
 	what := "waiting for its host key"
-	if s.HostKey != "" {
-		what = fmt.Sprintf("%s, by %s", cmp.Or(strings.Join(s.Users, " or "), "nobody"), plural(s.LoginKeys, "login key"))
+	switch {
+	case s.Ended:
+		what = "not served any more"
+	case s.HostKey != "":
+		what = fmt.Sprintf("for %s, by %s", cmp.Or(strings.Join(s.Users, " or "), "nobody"), plural(s.LoginKeys, "login key"))
 	}
-	rows := [][]string{{"  ssh", s.Address + ", for " + what}}
-	if s.HostKey != "" {
+	rows := [][]string{{"  ssh", s.Address + ", " + what}}
+	if s.HostKey != "" && !s.Ended {
 		rows = append(rows, []string{"  host key", s.HostKey})
 	}
 	if r := s.Refusal; r != nil {

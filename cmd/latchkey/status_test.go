@@ -274,3 +274,27 @@ func TestStatusShowsWhoTakesAddedKeys(t *testing.T) {
 		}
 	}
 }
+
+// Who may log in by SSH is said only of what is served.
+func TestStatusShowsSSH(t *testing.T) {
+	served := workspace.StateSSH{Address: "127.0.0.1:2222", HostKey: "SHA256:x", Users: []string{"ada", "dev"}, LoginKeys: 1}
+	ended := served
+	ended.Ended, ended.Error = true, "SSH is not served any more"
+	for _, tt := range []struct {
+		state *workspace.StateSSH
+		want  []string
+	}{
+		{nil, nil},
+		{&workspace.StateSSH{Address: ":22"}, []string{"  ssh: :22, waiting for its host key"}},
+		{&served, []string{"  ssh: 127.0.0.1:2222, for ada or dev, by 1 login key", "  host key: SHA256:x"}},
+		{&ended, []string{"  ssh: 127.0.0.1:2222, not served any more", "  ssh trouble: SSH is not served any more"}},
+	} {
+		var got []string
+		for _, row := range sshRows(tt.state) {
+			got = append(got, row[0]+": "+row[1])
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%+v is shown as\n%q\nwant\n%q", tt.state, got, tt.want)
+		}
+	}
+}
