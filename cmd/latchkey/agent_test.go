@@ -233,7 +233,7 @@ latchkey: hint: chmod 600 ` + file + `, and make a new token if somebody may hav
 		{"plain http elsewhere", []string{"LATCHKEY_TOKEN=" + token}, []string{"--url", "http://keys.example"}, 1, `latchkey: error: server URL "http://keys.example": plain http is for loopback only, use https
 latchkey: hint: the server's address is given by --url or LATCHKEY_URL, its certificate by --ca-file or LATCHKEY_CA_FILE
 `},
-		{"negative idle time", nil, []string{"--idle", "-1s"}, 2, "latchkey: error: --idle -1s: want 0 or more\n"},
+		{"negative idle time", nil, []string{"--idle", "-1s"}, 2, "latchkey: error: flag --idle: \"-1s\": want a duration from now on, not one back\n"},
 		{"keys neither taken nor passed on", nil, []string{"--no-add", "--add-upstream"}, 2, "latchkey: error: --add-upstream and --no-add: want one of them, keys are passed on or not taken\n"},
 		{"a lifetime of keys passed on", nil, []string{"--add-upstream", "--add-lifetime", "8h"}, 2, "latchkey: error: --add-upstream and --add-lifetime: want one of them, how long keys live is the other agent's affair: ssh-agent -t\n"},
 		{"no agent to pass keys to", []string{"LATCHKEY_TOKEN=" + token}, []string{"--add-upstream"}, 1, `latchkey: error: --add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set
