@@ -113,7 +113,7 @@ func (s *Server) mayFetch(c *call, k Key) error {
 
 // usable says that a key has had its time.
 func usable(k Key, at time.Time) error {
-	return api.KeyPolicy{UsableUntil: optional(k.Settings.UsableUntil)}.Permits(api.KeyUse{}, at)
+	return api.KeyPolicy{UsableUntil: optional(k.Settings.UsableUntil)}.Permits(api.KeyUse{Key: k.Name}, at)
 }
 
 func (p *problems) keyMode(field string, m api.KeyMode) {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -52,13 +53,11 @@ func (s *Server) createLoginKey(ctx context.Context, c *call, in api.CreateLogin
 	if err != nil {
 		return api.LoginKey{}, fmt.Errorf("listing login keys: %w", err)
 	}
-	for _, old := range all {
-		switch {
-		case old.Name == k.Name:
-			return api.LoginKey{}, taken("name", "%s has a login key %s already", c.owner.Name, k.Name)
-		case old.Fingerprint == k.Fingerprint:
-			return api.LoginKey{}, taken("public_key", "%s has this login key already: %s", c.owner.Name, old.Name)
-		}
+	if i := slices.IndexFunc(all, func(old LoginKey) bool { return old.Fingerprint == k.Fingerprint }); i >= 0 {
+		return api.LoginKey{}, taken("public_key", "%s has this login key already, under the name %s", c.owner.Name, all[i].Name)
+	}
+	if slices.ContainsFunc(all, func(old LoginKey) bool { return old.Name == k.Name }) {
+		return api.LoginKey{}, taken("name", "%s has a login key %s already", c.owner.Name, k.Name)
 	}
 	if len(all) >= maxLoginKeys {
 		return api.LoginKey{}, refusal(api.ErrConflict, "delete one", "%s has %d login keys, which is the most", c.owner.Name, len(all))

@@ -94,11 +94,14 @@ func (s *Server) updateWorkspace(ctx context.Context, c *call, in api.UpdateWork
 
 // workspaceDetail is what keys and secrets a workspace takes, in the audit log.
 func workspaceDetail(w Workspace) string {
-	text := fmt.Sprintf("takes user secrets: %t, %d requirements, labels", !w.RefuseSecrets, len(w.Requirements))
+	text := fmt.Sprintf("takes user secrets: %t, %d requirements", !w.RefuseSecrets, len(w.Requirements))
 	if w.KeyMode == api.SignMode {
 		text = "gets no private keys, " + text
 	}
-	return bounded(text, w.Labels)
+	if len(w.Labels) == 0 {
+		return text
+	}
+	return bounded(text+", labels", w.Labels)
 }
 
 // checkWorkspace says which requirements of a workspace are met.

@@ -37,6 +37,9 @@ func TestWorkspaceSettings(t *testing.T) {
 	if err != nil || got.Labels == nil || got.Requirements == nil || len(got.Labels)+len(got.Requirements) != 0 {
 		t.Errorf("UpdateWorkspace = %+v, %v; want the lists empty", got, err)
 	}
+	if e := s.lastEvent(); e.Detail != "takes user secrets: true, 0 requirements" {
+		t.Errorf("without labels the audit log ends with %+v", e)
+	}
 
 	many := make([]api.Requirement, 101)
 	for i := range many {

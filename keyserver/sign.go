@@ -51,6 +51,7 @@ func (s *Server) sign(ctx context.Context, c *call, in api.SignRequest) (api.Sig
 	if err != nil {
 		return api.Signature{}, err
 	}
+	use.Key = k.Name
 	if err := k.Settings.policy().Permits(use, c.at); err != nil {
 		return api.Signature{}, err
 	}

@@ -56,7 +56,7 @@ func TestLoginKeys(t *testing.T) {
 		t.Errorf("the workspace is told %+v, %v; want alice and her key", access, err)
 	}
 	_, err = alice.CreateLoginKey(t.Context(), api.Me, api.CreateLoginKeyRequest{Name: "again", PublicKey: line})
-	wantError(t, "the same key again", err, api.ErrConflict, "already: me@laptop", "public_key")
+	wantError(t, "the same key again", err, api.ErrConflict, "already, under the name me@laptop", "public_key")
 	_, err = alice.CreateLoginKey(t.Context(), api.Me, api.CreateLoginKeyRequest{Name: "me@laptop", PublicKey: newLoginKey(t, "")})
 	wantError(t, "another key of that name", err, api.ErrConflict, "me@laptop already", "name")
 	unnamed, err := alice.CreateLoginKey(t.Context(), api.Me, api.CreateLoginKeyRequest{PublicKey: newLoginKey(t, "my own laptop")})

@@ -195,7 +195,7 @@ func TestSigningKeptBack(t *testing.T) {
 		out, err := w.Try(t, "latchkey", "status")
 		return err == nil && strings.Contains(out, "was usable until")
 	})
-	commit("latchkey: hint: \"latchkey key set NAME --usable 8h\" lets it be used again")
+	commit("latchkey: hint: \"latchkey key set default --usable 8h\" lets it be used again")
 }
 
 // ssh-keygen says only that the agent refuses: git's user hears why.

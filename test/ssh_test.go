@@ -242,7 +242,7 @@ rm sub/link
 	// Who speaks SFTP is a program of the user, not one that serves others as well.
 	writeFile(t, batch, []byte("get /proc/self/cmdline \""+local+" who\"\nls -l /proc/self/fd\n"), 0o600)
 	l.Run(t, "sftp", "-F", l.Config, "-b", batch, "box")
-	if who, err := os.ReadFile(local + " who"); err != nil || !bytes.Contains(who, []byte("sftp-server")) {
+	if who, err := os.ReadFile(local + " who"); err != nil || string(who) != "latchkey\x00sftp-server\x00" {
 		t.Errorf("the process that serves SFTP is %q, %v; want latchkey sftp-server", who, err)
 	}
 }

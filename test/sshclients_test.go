@@ -47,7 +47,7 @@ client.close()
 func (l *laptop) runParamiko(t *testing.T, script string, args ...string) string {
 	t.Helper()
 	known := filepath.Join(l.Dir, "paramiko_hosts")
-	writeFile(t, known, []byte("[127.0.0.1]:"+l.Port+" "+l.hostKey(t)+"\n"), 0o600)
+	writeFile(t, known, []byte(l.latchkey(t, "ssh-config", "dev", "--known-hosts", "--address", "127.0.0.1:"+l.Port)), 0o600)
 	return l.Run(t, python, append([]string{"-W", "ignore", "-c", `
 import io, os, sys, paramiko, paramiko.agent
 key, known, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -97,13 +97,6 @@ client.close()
 	}
 }
 
-// hostKey is the kind of the host key, and the key.
-func (l *laptop) hostKey(t *testing.T) string {
-	t.Helper()
-	_, key, _ := strings.Cut(strings.TrimSpace(string(mustRead(t, l.Known))), " ")
-	return key
-}
-
 func (l *laptop) dropbear(t *testing.T) {
 	key := filepath.Join(l.Dir, "id.dropbear")
 	l.Run(t, "dropbearkey", "-t", "ed25519", "-f", key)
@@ -114,8 +107,8 @@ func (l *laptop) dropbear(t *testing.T) {
 		}
 	}
 	l.latchkey(t, "login-key", "add", public, "--name", "dropbear")
-	// dbclient knows hosts by name only, and reads its own file of them.
-	l.mkdirSSH(t, "127.0.0.1 "+l.hostKey(t)+"\n")
+	// dbclient knows hosts by name only, whatever the port.
+	l.mkdirSSH(t, l.latchkey(t, "ssh-config", "dev", "--known-hosts", "--address", "127.0.0.1"))
 	run := func(command string) (string, int) {
 		cmd := l.Command(t, "dbclient", "-T", "-i", key, "-p", l.Port, "alice@127.0.0.1", command)
 		out, _ := cmd.Output()
@@ -145,6 +138,13 @@ func (l *laptop) dropbear(t *testing.T) {
 	start(t, l.Command(t, "dbclient", "-T", "-i", key, "-p", l.Port, "-L", local+":"+page, "-R", remote+":"+page, "alice@127.0.0.1", "echo ready; exec sleep 1000"), regexp.MustCompile("ready"))
 	l.wantPage(t, "dbclient -L", "http://127.0.0.1:"+local)
 	l.wantPageInBox(t, "dbclient -R", "http://127.0.0.1:"+remote)
+}
+
+// hostKey is the kind of the host key, and the key.
+func (l *laptop) hostKey(t *testing.T) string {
+	t.Helper()
+	_, key, _ := strings.Cut(strings.TrimSpace(string(mustRead(t, l.Known))), " ")
+	return key
 }
 
 func (l *laptop) mkdirSSH(t *testing.T, known string) {

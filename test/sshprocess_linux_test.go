@@ -49,6 +49,9 @@ func gone(pid int) bool {
 func TestSSHDaemonIsConfined(t *testing.T) {
 	l := newLaptop(t)
 	confined(t, "latchkey agent --sshd", l.daemon)
+	if name := string(mustRead(t, fmt.Sprintf("/proc/%d/cmdline", l.sshServer(t)))); name != "latchkey\x00ssh-server\x00text\x00" {
+		t.Errorf("what serves SSH is called %q; want latchkey ssh-server", name)
+	}
 	if said := l.daemon.said(); strings.Contains(said, "Landlock") || strings.Contains(said, "seccomp") || strings.Contains(said, "not confined") {
 		t.Errorf("the log has gaps:\n%s", said)
 	}

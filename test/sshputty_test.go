@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,14 +11,19 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+
+	"github.com/latchkey/latchkey/keyserver/api"
 )
 
 func (l *laptop) putty(t *testing.T) {
 	ppk := filepath.Join(l.Dir, "id.ppk")
 	l.Run(t, "puttygen", l.Key, "-o", ppk)
-	// PuTTY takes a host key by its fingerprint.
-	fingerprint := strings.Fields(l.Run(t, "ssh-keygen", "-lf", l.Known))[1]
-	common := []string{"-batch", "-P", l.Port, "-l", "alice", "-i", ppk, "-hostkey", fingerprint}
+	// PuTTY reads no known_hosts, and takes a host key by its fingerprint.
+	var key api.HostKey
+	if err := json.Unmarshal([]byte(l.latchkey(t, "ssh-config", "dev", "--json")), &key); err != nil {
+		t.Fatal(err)
+	}
+	common := []string{"-batch", "-P", l.Port, "-l", "alice", "-i", ppk, "-hostkey", key.Fingerprint}
 	if got := l.Run(t, "plink", append(common, "127.0.0.1", "echo in; exit 0")...); got != "in\n" {
 		t.Errorf("plink said %q", got)
 	}

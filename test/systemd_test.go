@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -64,6 +65,55 @@ func TestSystemdUnits(t *testing.T) {
 	}
 }
 
+// So it is with the server's.
+func TestSystemdUnitOfTheServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkeyd.service")
+	verify := func(text []byte) (string, bool) {
+		writeFile(t, path, text, 0o644)
+		out, err := exec.Command(need(t, "systemd-analyze"), "verify", path).CombinedOutput()
+		return string(out), err == nil && !bytes.Contains(out, []byte("latchkey"))
+	}
+	text := bytes.ReplaceAll(unitFile(t, "latchkeyd.service"), []byte("/usr/local/bin/latchkeyd"), []byte(program(t, "latchkeyd")))
+	if out, ok := verify(text); !ok {
+		t.Errorf("systemd-analyze verify:\n%s", out)
+	}
+	if out, ok := verify(append(text, "[Service]\nKillMod=process\n"...)); ok {
+		t.Errorf("systemd-analyze verify finds no fault with a unit that has one\n%s", out)
+	}
+}
+
+// What the documentation has typed puts all files where systemd, and the unit, look
+// for them, also where there is no ~/.config yet.
+func TestSystemdInstallation(t *testing.T) {
+	_, section, _ := strings.Cut(string(mustRead(t, "../docs/operating.md")), "\n### The workspace daemon\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var typed strings.Builder
+	for _, m := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		typed.WriteString(m[1])
+	}
+	home, from := t.TempDir(), t.TempDir()
+	for _, name := range []string{"latchkey-agent.socket", "latchkey-agent.service", "latchkey-agent-sshd.conf"} {
+		writeFile(t, filepath.Join(from, name), unitFile(t, name), 0o644)
+	}
+	writeFile(t, filepath.Join(from, "box.token"), []byte("token\n"), 0o644)
+	for _, name := range []string{"systemctl", "loginctl"} {
+		writeFile(t, filepath.Join(home, name), []byte("#!/bin/sh\n"), 0o755)
+	}
+	cmd := exec.Command("sh", "-ec", typed.String())
+	cmd.Dir, cmd.Env = from, []string{"HOME=" + home, "PATH=" + home + ":" + os.Getenv("PATH")}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s\nof\n%s", err, out, typed.String())
+	}
+	for name, mode := range map[string]os.FileMode{
+		"systemd/user/latchkey-agent.socket": 0o644, "systemd/user/latchkey-agent.service": 0o644, "systemd/user/latchkey-agent.service.d/sshd.conf": 0o644,
+		"environment.d/latchkey.conf": 0o644, "latchkey": os.ModeDir | 0o700, "latchkey/workspace.token": 0o600,
+	} {
+		if info, err := os.Stat(filepath.Join(home, ".config", name)); err != nil || info.Mode() != mode && mode != 0o644 {
+			t.Errorf("~/.config/%s: %v, %v; want it there, with the mode %v", name, info, err, mode)
+		}
+	}
+}
+
 // What a session runs inherits nothing that the unit gives up for the daemon.
 func TestSystemdUnitForSSH(t *testing.T) {
 	confined := func(dir string) string {
@@ -90,8 +140,20 @@ func TestSystemdUnitForSSH(t *testing.T) {
 		}
 		return all
 	}
-	ofTheDaemon := []string{"Description", "Documentation", "Requires", "Type", "LoadCredential", "Environment", "Restart", "WantedBy", "Also"}
+	ofTheDaemon := []string{"Description", "Documentation", "Requires", "Type", "ExecStart", "LoadCredential", "Environment", "Restart", "WantedBy", "Also"}
 	inDropIn := names("latchkey-agent-sshd.conf")
+	// The command is the unit's: a second one would undo what is changed there.
+	if slices.Contains(inDropIn, "ExecStart") || !slices.Contains(inDropIn, "Environment") {
+		t.Errorf("the drop-in for SSH sets %q; want the flags of the unit's command, and no command", inDropIn)
+	}
+	for _, file := range []string{"latchkey-agent.service", "latchkey-agent-sshd.conf"} {
+		if !regexp.MustCompile(`(?m)^Environment="?LATCHKEY_AGENT_FLAGS=`).Match(unitFile(t, file)) {
+			t.Errorf("%s does not set the flags of the daemon", file)
+		}
+	}
+	if !regexp.MustCompile(`(?m)^ExecStart=\S+ agent \$LATCHKEY_AGENT_FLAGS$`).Match(unitFile(t, "latchkey-agent.service")) {
+		t.Error("the unit's command has not the flags that the drop-in for SSH sets")
+	}
 	for _, name := range append(names("latchkey-agent.service"), "KillMode", "OOMPolicy") {
 		if !slices.Contains(ofTheDaemon, name) && !slices.Contains(inDropIn, name) {
 			t.Errorf("the unit sets %s=, which sessions inherit; the drop-in for SSH does not say what they get", name)

@@ -105,7 +105,7 @@ func findToken(c CredentialsConfig, env environment) (token []byte, from string,
 func checkToken(token []byte, from string) (*harden.Buffer, error) {
 	kind, err := api.ParseToken(string(token))
 	if err != nil {
-		return nil, &Problem{fmt.Errorf("the token of %s: %w", from, err), "copy it again, or make a new one: latchkey workspace create NAME"}
+		return nil, &Problem{fmt.Errorf("the token of %s: %w", from, err), "copy it again, or make a new one: latchkey workspace token create NAME --token-file FILE"}
 	}
 	if kind != api.WorkspaceToken {
 		return nil, &Problem{fmt.Errorf("the token of %s is a %s token, which speaks for a user; a workspace needs one of its own", from, kind), "make one: latchkey workspace create NAME"}

@@ -93,11 +93,11 @@ func TestCredentialsRefused(t *testing.T) {
 		hint string
 	}{
 		{"readable by others", write(t, path("wide"), good, 0o640), nil, "mode 0640", "chmod 600 " + path("wide")},
-		{"mistyped", write(t, path("typo"), string(typo), 0o600), api.ErrUnauthenticated, "mistyped", "latchkey workspace create"},
-		{"cut", write(t, path("cut"), good[:30], 0o600), api.ErrUnauthenticated, "has 30 characters", "latchkey workspace create"},
+		{"mistyped", write(t, path("typo"), string(typo), 0o600), api.ErrUnauthenticated, "mistyped", "latchkey workspace token create"},
+		{"cut", write(t, path("cut"), good[:30], 0o600), api.ErrUnauthenticated, "has 30 characters", "latchkey workspace token create"},
 		{"a user's", write(t, path("session"), api.NewToken(api.SessionToken), 0o600), nil, "session token, which speaks for a user", "latchkey workspace create"},
-		{"no token", write(t, path("other"), "hunter2", 0o600), api.ErrUnauthenticated, "not a Latchkey token", "latchkey workspace create"},
-		{"empty", write(t, path("empty"), "\n", 0o600), api.ErrUnauthenticated, "not a Latchkey token", "latchkey workspace create"},
+		{"no token", write(t, path("other"), "hunter2", 0o600), api.ErrUnauthenticated, "not a Latchkey token", "latchkey workspace token create"},
+		{"empty", write(t, path("empty"), "\n", 0o600), api.ErrUnauthenticated, "not a Latchkey token", "latchkey workspace token create"},
 		{"too long", write(t, path("long"), strings.Repeat("x", maxToken+1), 0o600), api.ErrTooLarge, "larger than 4096 bytes", ""},
 		{"missing", path("missing"), fs.ErrNotExist, "no such file", "--token-file"},
 		{"directory", dir, nil, "directory", ""},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/harden"
@@ -70,6 +71,7 @@ type Daemon struct {
 	started time.Time
 	first   time.Duration // startTimeout, but for tests
 	ending  chan struct{} // closed when Run stops
+	name    atomic.Value  // of the workspace: a string, once the server has told it
 
 	upstreams *upstreams
 
@@ -235,6 +237,7 @@ func (d *Daemon) meetServer(ctx context.Context) error {
 	case err != nil:
 		d.log.Warn("starting without the server: keys will be there when it is", "url", d.config.Client.URL(), "err", err)
 	default:
+		d.name.Store(self.Workspace.Name)
 		d.log.Info("the server knows this workspace", "url", d.config.Client.URL(), "user", self.User.Name, "workspace", self.Workspace.Name, "keys", len(keys))
 		// Now, for a time when the server is away.
 		if _, err := d.hosts.Lines(ctx, ""); err != nil {

@@ -167,7 +167,7 @@ func TestDaemon(t *testing.T) {
 	if s.Held != 0 {
 		t.Errorf("after listing %d private keys are held; want none", s.Held)
 	}
-	want := StateKey{Fingerprint: ssh.FingerprintSHA256(key.public), Type: "ssh-ed25519", Comment: "alice@latchkey ed25519", Mode: api.FetchMode}
+	want := StateKey{Name: "ed25519", Fingerprint: ssh.FingerprintSHA256(key.public), Type: "ssh-ed25519", Comment: "alice@latchkey ed25519", Mode: api.FetchMode}
 	if len(s.Keys) != 1 || !reflect.DeepEqual(s.Keys[0], want) {
 		t.Errorf("the status lists %+v; want %+v", s.Keys, want)
 	}

@@ -18,6 +18,7 @@ const keyLookEvery = time.Minute
 
 // An offer is how a key serves, what it signs, and until when.
 type offer struct {
+	name    string
 	mode    api.KeyMode
 	policy  api.KeyPolicy
 	expires time.Time // when it is not offered any more; zero: that is not known
@@ -63,7 +64,7 @@ func (s *Source) relist(ctx context.Context) ([]sshagent.Key, error) {
 			continue
 		}
 		keys = append(keys, sshagent.Key{Public: public, Comment: comment})
-		o := offer{mode: k.Mode, policy: k.Policy}
+		o := offer{name: k.Name, mode: k.Mode, policy: k.Policy}
 		if k.ExpiresAt != nil {
 			o.expires = *k.ExpiresAt
 		}
@@ -83,6 +84,10 @@ func (s *Source) learn(number int64, keys []sshagent.Key, offers map[string]offe
 	withdrawn := !keeps(offers, s.offers)
 	s.learned, s.known, s.offers = number, keys, offers
 	s.mu.Unlock()
+	s.refusals.drop(func(r keptRefusal) bool {
+		o, ok := offers[r.public]
+		return !r.Added && (!ok || !reflect.DeepEqual(o.policy, r.policy))
+	})
 	s.withdraw(withdrawn)
 	return keys
 }

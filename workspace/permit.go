@@ -24,7 +24,7 @@ func (s *Source) Permit(r sshagent.Request) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := withRemedy(permit(o.policy, r, time.Now()))
+	err := withRemedy(permit(o, r, time.Now()))
 	if err != nil {
 		s.keptBack(r.Key.Public, err)
 		return err
@@ -37,9 +37,9 @@ func (s *Source) Permit(r sshagent.Request) error {
 	return nil
 }
 
-// permit holds a request against a policy.
-func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
-	use := api.KeyUse{Forwarded: r.Forwarded || r.BindFailed}
+// permit holds a request against a key's policy.
+func permit(o offer, r sshagent.Request, at time.Time) error {
+	use := api.KeyUse{Key: o.name, Forwarded: r.Forwarded || r.BindFailed}
 	switch {
 	case r.SSHSIG != nil:
 		use.Namespace = r.SSHSIG.Namespace
@@ -52,7 +52,7 @@ func permit(p api.KeyPolicy, r sshagent.Request, at time.Time) error {
 			use.Host, use.Certificate = hostOf(b.HostKey.Marshal(), at)
 		}
 	}
-	return p.Permits(use, at)
+	return o.policy.Permits(use, at)
 }
 
 // Show says why a client must not see a key listed. Where it leads decides, as far
@@ -63,19 +63,19 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 	if !ok {
 		return errNotOffered
 	}
-	err := withRemedy(shows(o.policy, c, time.Now()))
+	err := withRemedy(shows(o, c, time.Now()))
 	if err != nil {
 		s.keptBack(key.Public, err)
 	}
 	return err
 }
 
-func shows(p api.KeyPolicy, c sshagent.Session, at time.Time) error {
-	use := api.KeyUse{Forwarded: c.Forwarded || c.BindFailed}
+func shows(o offer, c sshagent.Session, at time.Time) error {
+	use := api.KeyUse{Key: o.name, Forwarded: c.Forwarded || c.BindFailed}
 	if n := len(c.Binds); n > 0 && !c.Binds[n-1].Forwarding { // else it may go on from there
 		use.Host, use.Certificate = hostOf(c.Binds[n-1].HostKey.Marshal(), at)
 	}
-	return p.Shows(use, at)
+	return o.policy.Shows(use, at)
 }
 
 // hostOf is what a policy goes by: the fingerprint of a host's key, and what an
@@ -144,15 +144,28 @@ func (p *proofs) take(session []byte) *api.HostProof {
 // maxRefusals is how many refusals a daemon's state shows.
 const maxRefusals = 10
 
+// A keptRefusal is a refusal, with what shows that it is over.
+type keptRefusal struct {
+	StateRefusal
+	public string // the key's blob
+	policy api.KeyPolicy
+	away   bool // the server could not be asked
+}
+
 // refusals are the last ones.
 type refusals struct {
 	mu   sync.Mutex
-	list []StateRefusal
+	list []keptRefusal
 }
 
 // keptBack notes why a key has not signed, or was not shown, with what people know it by.
 func (s *Source) keptBack(public ssh.PublicKey, err error) {
-	s.refusals.add(ssh.FingerprintSHA256(public), s.comment(public), err)
+	o, _ := s.offered(public)
+	s.refusals.add(keptRefusal{
+		StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(public), Comment: s.comment(public), Why: err.Error()},
+		public:       string(public.Marshal()), policy: o.policy,
+		away: isAway(err),
+	})
 }
 
 // comment is that of a key that was listed last.
@@ -167,11 +180,6 @@ func (s *Source) comment(public ssh.PublicKey) string {
 	return ""
 }
 
-// add notes why a key has not signed, or was not shown.
-func (r *refusals) add(fingerprint, comment string, err error) {
-	r.note(StateRefusal{Key: fingerprint, Comment: comment, Why: err.Error()})
-}
-
 // withRemedy is an error that says what can be done about it, if it is known, to whoever
 // reads the status or the log.
 func withRemedy(err error) error {
@@ -184,24 +192,35 @@ func withRemedy(err error) error {
 
 // addAdded is add for a key that a client had added.
 func (r *refusals) addAdded(key sshagent.Key, why error) {
-	r.note(StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true})
+	r.add(keptRefusal{StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true}})
 }
 
-// note notes what was the last time once: a host that is asked every minute must not
+// add notes what was the last time once: a host that is asked every minute must not
 // push out all else.
-func (r *refusals) note(refusal StateRefusal) {
-	refusal.At = time.Now()
+func (r *refusals) add(n keptRefusal) {
+	n.At = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.list = slices.DeleteFunc(r.list, func(old StateRefusal) bool { return old.Key == refusal.Key && old.Why == refusal.Why })
-	r.list = append(r.list, refusal)
+	r.list = slices.DeleteFunc(r.list, func(old keptRefusal) bool { return old.Key == n.Key && old.Why == n.Why })
+	r.list = append(r.list, n)
 	if n := len(r.list) - maxRefusals; n > 0 {
-		r.list = append([]StateRefusal(nil), r.list[n:]...)
+		r.list = append([]keptRefusal(nil), r.list[n:]...)
 	}
+}
+
+// drop forgets those that are over: they would be taken for what holds now.
+func (r *refusals) drop(over func(keptRefusal) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = slices.DeleteFunc(r.list, over)
 }
 
 func (r *refusals) last() []StateRefusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]StateRefusal{}, r.list...)
+	last := []StateRefusal{}
+	for _, n := range r.list {
+		last = append(last, n.StateRefusal)
+	}
+	return last
 }

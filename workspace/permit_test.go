@@ -100,7 +100,7 @@ func TestPermit(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, use := range uses {
-			err := permit(tt.policy, use, now)
+			err := permit(offer{policy: tt.policy}, use, now)
 			if want := slices.Contains(tt.permits, name); want != (err == nil) {
 				t.Errorf("policy %q, %s: %v; want permitted: %t", tt.name, name, err, want)
 			}
@@ -146,9 +146,9 @@ func TestPermitAuthority(t *testing.T) {
 		bound := &signdata.UserAuth{SessionID: []byte("session"), Method: signdata.HostBound, HostKey: tt.host.public.Marshal()}
 		client := sshagent.Session{Binds: []sshagent.SessionBind{bind}}
 		for what, err := range map[string]error{
-			"a login bound to it":    permit(policy, sshagent.Request{UserAuth: bound}, now),
-			"a login in its session": permit(policy, sshagent.Request{UserAuth: plain, Session: client}, now),
-			"listing the key to it":  shows(policy, client, now),
+			"a login bound to it":    permit(offer{policy: policy}, sshagent.Request{UserAuth: bound}, now),
+			"a login in its session": permit(offer{policy: policy}, sshagent.Request{UserAuth: plain, Session: client}, now),
+			"listing the key to it":  shows(offer{policy: policy}, client, now),
 		} {
 			if (err == nil) != tt.want {
 				t.Errorf("a host %s, %s: %v; want permitted: %t", name, what, err, tt.want)
@@ -186,7 +186,7 @@ func TestShows(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, client := range clients {
-			if err, want := shows(tt.policy, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
+			if err, want := shows(offer{policy: tt.policy}, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
 				t.Errorf("policy %q, a client %s: %v; want listed: %t", tt.name, name, err, want)
 			}
 		}
@@ -259,15 +259,57 @@ func TestProofReachesTheServer(t *testing.T) {
 func TestRefusalsAreBounded(t *testing.T) {
 	var r refusals
 	for _, why := range []string{"once", "again", "once"} {
-		r.add("SHA256:x", "x", errors.New(why))
+		r.add(keptRefusal{StateRefusal: StateRefusal{Key: "SHA256:x", Why: why}})
 	}
 	if last := r.last(); len(last) != 2 || last[0].Why != "again" || last[1].Why != "once" {
 		t.Errorf("the refusals are %+v; want one of each, the newest last", last)
 	}
 	for i := range 3 * maxRefusals {
-		r.add("SHA256:x", "x", fmt.Errorf("refusal %d", i))
+		r.add(keptRefusal{StateRefusal: StateRefusal{Key: "SHA256:x", Why: fmt.Sprint("refusal ", i)}})
 	}
 	if last := r.last(); len(last) != maxRefusals || last[maxRefusals-1].Why != fmt.Sprint("refusal ", 3*maxRefusals-1) {
 		t.Errorf("the refusals are %+v; want the last %d", last, maxRefusals)
 	}
+}
+
+// What is over is not shown any more: a refusal once the policy is another or the key
+// is gone, and that the server was away once it answers.
+func TestRefusalsEnd(t *testing.T) {
+	key, other := newEd25519(t), newEd25519(t)
+	file := sshagent.Request{SSHSIG: &signdata.SSHSIG{Namespace: "file"}, Key: sshagent.Key{Public: key.public}}
+	kept := func(s *Source, what string, want int) {
+		t.Helper()
+		if last := s.LastOffer().Refusals; len(last) != want {
+			t.Errorf("%s: the refusals are %+v; want %d", what, last, want)
+		}
+	}
+	away := func(api.SignRequest) ([]byte, error) { return nil, fmt.Errorf("reaching it: %w", api.ErrUnavailable) }
+	server := &testServer{keys: []testKey{key, other}, mode: api.SignMode, sign: away}
+	s := newSource(server, nil)
+	mustKeys(t, s)
+	s.refusals.addAdded(sshagent.Key{Public: newEd25519(t).public}, errors.New("it was not confirmed"))
+	if err := s.Permit(file); err == nil {
+		t.Fatal("a file is signed; want git's namespace only")
+	}
+	signer, err := s.Signer(t.Context(), key.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signer.Sign(nil, sshsig("git")); err == nil {
+		t.Fatal("a server that is away has signed")
+	}
+	kept(s, "a key of the client, a namespace, and the server away", 3)
+	mustKeys(t, s)
+	kept(s, "the server has answered", 2)
+	server.become(func() { server.policy = api.KeyPolicy{RefuseForwarded: true} })
+	mustKeys(t, s)
+	kept(s, "another policy", 1)
+	if err := s.Permit(file); err == nil {
+		t.Fatal("a file is signed; want git's namespace only")
+	}
+	mustKeys(t, s)
+	kept(s, "the same policy", 2)
+	server.become(func() { server.keys = []testKey{other} })
+	mustKeys(t, s)
+	kept(s, "the key is gone", 1)
 }

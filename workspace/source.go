@@ -223,6 +223,9 @@ func (s *Source) note(err error) error {
 		s.known, s.offers = nil, nil
 	}
 	s.mu.Unlock()
+	if err == nil {
+		s.refusals.drop(func(r keptRefusal) bool { return r.away })
+	}
 	if isRefusal(err) && s.refused != nil {
 		s.refused(err)
 	}
@@ -241,6 +244,11 @@ func (s *Source) refuse(err error) {
 // keys, rather than that it can't answer now.
 func isRefusal(err error) bool {
 	return errors.Is(err, api.ErrUnauthenticated) || errors.Is(err, api.ErrForbidden)
+}
+
+// isAway reports whether the server has not answered.
+func isAway(err error) bool {
+	return errors.Is(err, api.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // samePublic compares the wire forms of two public keys.

@@ -32,26 +32,6 @@ type sshServer interface {
 	SSHAccess(context.Context) (api.SSHAccess, error)
 }
 
-// A StateSSH is what a daemon says of its SSH server.
-type StateSSH struct {
-	Address   string   `json:"address"`    // on which it listens
-	HostKey   string   `json:"host_key"`   // its fingerprint; "" until it was fetched, and nobody is served
-	Users     []string `json:"users"`      // the names under which one may log in
-	LoginKeys int      `json:"login_keys"` // that may log in
-	Error     string   `json:"error,omitempty"`
-
-	Refusal *StateSSHRefusal `json:"refusal,omitempty"` // the last one; nil: none yet
-}
-
-// A StateSSHRefusal is a login with a key that was refused.
-type StateSSHRefusal struct {
-	At     time.Time `json:"at"`
-	User   string    `json:"user"`   // the last name that was tried
-	Keys   []string  `json:"keys"`   // the fingerprints of those that were shown
-	Remote string    `json:"remote"` // where it came from
-	Why    string    `json:"why"`
-}
-
 // A sshService has SSH served by what the server says: with the host key that it
 // holds, to the user's login keys. One goroutine, that of run, asks the server;
 // others read what mu guards.
@@ -261,28 +241,4 @@ func (s *sshService) note(err error) {
 	case err == nil && old != nil:
 		s.log.Info("the server says again who may log in by SSH")
 	}
-}
-
-// noteRefusal remembers the last login that was refused.
-func (s *sshService) noteRefusal(r sshd.Refusal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refusal = &StateSSHRefusal{At: time.Now(), User: r.User, Keys: r.Keys, Remote: r.Remote, Why: r.Why}
-}
-
-// state is for the status.
-func (s *sshService) state() *StateSSH {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := &StateSSH{Address: s.address, Users: s.users(), LoginKeys: len(s.keys), Refusal: s.refusal}
-	if s.host != nil {
-		st.HostKey = ssh.FingerprintSHA256(s.host.PublicKey())
-	}
-	switch {
-	case s.ended != nil:
-		st.Error = fmt.Sprintf("SSH is not served any more, the process that serves it has ended (%v): start the daemon again", s.ended)
-	case s.err != nil:
-		st.Error = s.err.Error()
-	}
-	return st
 }

@@ -117,8 +117,21 @@ func TestSSHFollowsServer(t *testing.T) {
 		if tell(func() { server.err = api.ErrUnavailable }); !in("alice") {
 			t.Error("while the server is away, alice is not let in")
 		}
+		if st := s.stateNow(false); st.Error == "" || s.state().Error == "" {
+			t.Errorf("while the server is away, the state is %+v; want that said", st)
+		}
+		server.become(func() { server.err = nil })
+		if st := s.stateNow(true); st.Error != "" || st.LoginKeys != 1 {
+			t.Errorf("when others have its answer, the state is %+v; want it not away", st)
+		}
+		if synctest.Wait(); s.state().Error != "" {
+			t.Error("when others have its answer, it was not asked again")
+		}
 		if tell(func() { server.err = api.ErrUnauthenticated }); in("alice") {
 			t.Error("alice is let in to a workspace that the server refuses")
+		}
+		if st := s.stateNow(true); st.Error == "" {
+			t.Error("that the server refuses the workspace is not said")
 		}
 		if tell(func() { server.err = nil }); !in("alice") {
 			t.Error("when the server takes the workspace again, alice is not let in")

@@ -64,7 +64,7 @@ func startSSHProcess(command []string, l net.Listener, start func(func() error) 
 	defer theirs.Close()
 	closeOnExec() // what this process was started with may have a token in it
 	cmd := &exec.Cmd{
-		Path: command[0], Args: command,
+		Path: command[0], Args: append([]string{"latchkey"}, command[1:]...), // for ps: the path may be /proc/self/exe
 		Env:        withoutVariables(os.Environ(), tokenVariable, tokenFDVariable, "LATCHKEY_TOKEN_FILE"),
 		Stderr:     os.Stderr,
 		ExtraFiles: []*os.File{theirs, listener}, // sshLinkFD, sshListenerFD

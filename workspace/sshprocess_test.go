@@ -276,7 +276,7 @@ func TestSSHFrontEnds(t *testing.T) {
 	front := &testFront{done: make(chan struct{}), why: errors.New("signal: killed")}
 	front.stop()
 	s.run(t.Context(), front)
-	if st := s.state(); !strings.Contains(st.Error, "signal: killed") || !strings.Contains(log.String(), "signal: killed") {
+	if st := s.state(); !st.Ended || !strings.Contains(st.Error, "signal: killed") || !strings.Contains(log.String(), "signal: killed") {
 		t.Errorf("the state is %+v; want it to say why SSH is not served\n%s", st, log.String())
 	}
 }

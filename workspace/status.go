@@ -25,14 +25,14 @@ type State struct {
 	Socket      string     `json:"socket"` // the ssh-agent's
 	Server      string     `json:"server"` // its URL
 	ServerError string     `json:"server_error,omitempty"`
-	Refused     bool       `json:"refused"`        // the server says that the workspace may not have keys
-	User        string     `json:"user,omitempty"` // "" if the server could not be asked
-	Workspace   string     `json:"workspace,omitempty"`
-	Keys        []StateKey `json:"keys"`     // on offer now
-	Held        int        `json:"held"`     // private keys of the server in memory now
-	Added       int        `json:"added"`    // keys that clients added, in memory now
-	Locked      bool       `json:"locked"`   // by ssh-add -x: no keys are offered
-	Readable    int        `json:"readable"` // of both, those that root could read: they signed a moment ago
+	Refused     bool       `json:"refused"`             // the server says that the workspace may not have keys
+	User        string     `json:"user,omitempty"`      // "" if the server could not be asked
+	Workspace   string     `json:"workspace,omitempty"` // as the server said last; "" if it never has
+	Keys        []StateKey `json:"keys"`                // on offer now
+	Held        int        `json:"held"`                // private keys of the server in memory now
+	Added       int        `json:"added"`               // keys that clients added, in memory now
+	Locked      bool       `json:"locked"`              // by ssh-add -x: no keys are offered
+	Readable    int        `json:"readable"`            // of both, those that root could read: they signed a moment ago
 	IdleSeconds float64    `json:"idle_seconds"`
 
 	Agents []StateAgent `json:"agents"` // others whose keys it offers, in the order of the keys
@@ -48,6 +48,7 @@ type State struct {
 
 // A StateKey is a public key on offer.
 type StateKey struct {
+	Name        string `json:"name"`
 	Fingerprint string `json:"fingerprint"`
 	Type        string `json:"type"` // as on the wire: "ssh-ed25519"
 	Comment     string `json:"comment"`
@@ -132,7 +133,6 @@ func (d *Daemon) state(ctx context.Context) State {
 		Readable:    d.source.eraser.readable(),
 		IdleSeconds: d.config.Idle.Seconds(),
 		Agents:      d.upstreams.state(),
-		Refusals:    d.source.refusals.last(),
 		Secrets:     StateSecrets{Off: true, Items: []api.DeliveryItem{}, Missing: []api.Requirement{}, Notice: noticeOff},
 		Process:     d.config.Process,
 	}
@@ -140,19 +140,22 @@ func (d *Daemon) state(ctx context.Context) State {
 		s.Secrets = d.secrets.summary()
 		s.Secrets.FilesInMemory = d.config.FilesInMemory
 	}
-	if d.ssh != nil {
-		s.SSH = d.ssh.state()
-	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	self, err := d.config.Client.Self(ctx)
 	if err == nil {
-		s.User, s.Workspace = self.User.Name, self.Workspace.Name
+		s.User = self.User.Name
+		d.name.Store(self.Workspace.Name)
 	}
+	if d.ssh != nil {
+		s.SSH = d.ssh.stateNow(err == nil)
+	}
+	s.Workspace, _ = d.name.Load().(string)
 	keys, keysErr := d.source.Keys(ctx)
+	s.Refusals = d.source.refusals.last() // of those before, this has dropped what is over
 	for _, k := range keys {
 		o, _ := d.source.offered(k.Public)
-		s.Keys = append(s.Keys, StateKey{ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
+		s.Keys = append(s.Keys, StateKey{o.name, ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
 	}
 	if err = cmp.Or(err, keysErr); err != nil {
 		s.ServerError, s.Refused = err.Error(), isRefusal(err)

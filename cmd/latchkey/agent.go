@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -66,7 +68,7 @@ each agent that "latchkey agent attach" names.`,
 			&cli.StringFlag{Name: "url", Usage: "the key server's `URL`"},
 			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},
 			&cli.PathFlag{Name: "ca-file", Usage: "trust the certificates in `FILE` only (PEM)"},
-			&cli.DurationFlag{Name: "idle", Value: sshagent.DefaultIdle, Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
+			&cli.GenericFlag{Name: "idle", Value: new(moment(sshagent.DefaultIdle)), Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
 			&cli.BoolFlag{Name: "no-add", Usage: "let nobody add keys of their own with ssh-add"},
 			durationFlag("add-lifetime", "remove a key that was added without ssh-add -t after `DURATION`, such as 8h; else it stays"),
 			&cli.BoolFlag{Name: "add-upstream", Usage: "pass what ssh-add adds and removes, also FIDO keys and smartcards, on to the agent in SSH_AUTH_SOCK"},
@@ -120,7 +122,7 @@ func (p *program) agent(c *cli.Context) error {
 		return err
 	}
 	config := workspace.Config{
-		Dir: dir, Sockets: sockets, Client: client, Idle: c.Duration("idle"), Upstream: os.Getenv("SSH_AUTH_SOCK"),
+		Dir: dir, Sockets: sockets, Client: client, Idle: time.Duration(*c.Generic("idle").(*moment)), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
 		NoAdd: c.Bool("no-add"), AddUpstream: c.Bool("add-upstream"), AddLifetime: time.Duration(seconds(c, "add-lifetime")) * time.Second, Askpass: os.Getenv("SSH_ASKPASS"),
 		Confine:   func() harden.Report { return confineAgent(c, report, dir, log) },
@@ -148,8 +150,6 @@ func (p *program) agent(c *cli.Context) error {
 
 func checkAgentFlags(c *cli.Context) error {
 	switch {
-	case c.Duration("idle") < 0:
-		return usagef("--idle %s: want 0 or more", c.Duration("idle"))
 	case c.Bool("add-upstream") && c.Bool("no-add"):
 		return usagef("--add-upstream and --no-add: want one of them, keys are passed on or not taken")
 	case c.Bool("add-upstream") && seconds(c, "add-lifetime") > 0:
@@ -244,8 +244,12 @@ func onSignals(ctx context.Context, forget func()) (_ context.Context, stop func
 	}
 }
 
-// refusedHint is for a workspace token that the server does not take.
-const refusedHint = `was it revoked, has it expired, or was the workspace deleted? a new one: "latchkey workspace create NAME"`
+// refusedHint is for a token that the server does not take of a workspace; "" if it
+// is not known which.
+func refusedHint(name string) string {
+	return fmt.Sprintf(`was it revoked, or has it expired? "%s" makes a new one: then start the daemon again; if the workspace was deleted, "latchkey workspace create" makes another`,
+		newTokenLine(cmp.Or(name, "NAME"), "FILE"))
+}
 
 // explainWorkspace adds to an error of package workspace what the user can do.
 func explainWorkspace(err error) error {
@@ -262,7 +266,7 @@ func explainWorkspace(err error) error {
 	case errors.Is(err, workspace.ErrNoToken):
 		return withHint(err, `"latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE`)
 	case errors.Is(err, api.ErrUnauthenticated), errors.Is(err, api.ErrForbidden):
-		return withHint(err, refusedHint)
+		return withHint(err, refusedHint(""))
 	}
 	return err
 }

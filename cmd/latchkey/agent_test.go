@@ -222,7 +222,7 @@ func TestAgentErrors(t *testing.T) {
 latchkey: hint: "latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE
 `},
 		{"mistyped token", []string{"LATCHKEY_TOKEN=" + typo}, nil, 1, `latchkey: error: the token of LATCHKEY_TOKEN: workspace token is mistyped: its checksum does not match: not authenticated
-latchkey: hint: copy it again, or make a new one: latchkey workspace create NAME
+latchkey: hint: copy it again, or make a new one: latchkey workspace token create NAME --token-file FILE
 `},
 		{"session token", []string{"LATCHKEY_TOKEN=" + api.NewToken(api.SessionToken)}, nil, 1, `latchkey: error: the token of LATCHKEY_TOKEN is a session token, which speaks for a user; a workspace needs one of its own
 latchkey: hint: make one: latchkey workspace create NAME
@@ -233,7 +233,7 @@ latchkey: hint: chmod 600 ` + file + `, and make a new token if somebody may hav
 		{"plain http elsewhere", []string{"LATCHKEY_TOKEN=" + token}, []string{"--url", "http://keys.example"}, 1, `latchkey: error: server URL "http://keys.example": plain http is for loopback only, use https
 latchkey: hint: the server's address is given by --url or LATCHKEY_URL, its certificate by --ca-file or LATCHKEY_CA_FILE
 `},
-		{"negative idle time", nil, []string{"--idle", "-1s"}, 2, "latchkey: error: --idle -1s: want 0 or more\n"},
+		{"negative idle time", nil, []string{"--idle", "-1s"}, 2, "latchkey: error: flag --idle: \"-1s\": want a duration from now on, not one back\n"},
 		{"keys neither taken nor passed on", nil, []string{"--no-add", "--add-upstream"}, 2, "latchkey: error: --add-upstream and --no-add: want one of them, keys are passed on or not taken\n"},
 		{"a lifetime of keys passed on", nil, []string{"--add-upstream", "--add-lifetime", "8h"}, 2, "latchkey: error: --add-upstream and --add-lifetime: want one of them, how long keys live is the other agent's affair: ssh-agent -t\n"},
 		{"no agent to pass keys to", []string{"LATCHKEY_TOKEN=" + token}, []string{"--add-upstream"}, 1, `latchkey: error: --add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set
@@ -288,7 +288,7 @@ func TestAgentWithARevokedToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, _ := agentCommand(t, dir, []string{"LATCHKEY_TOKEN=" + w.Token.Token}, "--url", s.URL).CombinedOutput()
-	for _, want := range []string{"latchkey: error: " + s.URL + " refuses the workspace token", "latchkey: hint: was it revoked", "latchkey workspace create NAME"} {
+	for _, want := range []string{"latchkey: error: " + s.URL + " refuses the workspace token", "latchkey: hint: was it revoked", `"latchkey workspace token create NAME --token-file FILE" makes a new one: then start the daemon again`} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the daemon says\n%s\nwant %q in it", out, want)
 		}

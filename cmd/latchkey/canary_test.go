@@ -25,7 +25,7 @@ func TestTokensArePrintedOnlyWhereAskedFor(t *testing.T) {
 	}
 	for _, typed := range []string{
 		"status", "publickey", "key show", "key list", "key import x " + key, "key rotate -y", "key rotate", "key delete x -y",
-		"workspace create lab --token-file " + file, "workspace token create lab --token-file " + file, "token create --token-file " + file,
+		"workspace create lab --token-file " + file, "workspace token create lab --token-file " + file, "token create --token-file " + file + ".session",
 		"workspace list", "workspace token list box --all", "token list --all", "token list", "token revoke x",
 		"user list", "user show ada", "user create ada", "user set-role ada auditor", "user disable ada -y",
 		"audit", "login " + secrets[0], "login " + s.URL + " " + secrets[0], "key show " + secrets[0], secrets[0],
@@ -42,7 +42,7 @@ func TestTokensArePrintedOnlyWhereAskedFor(t *testing.T) {
 					t.Errorf("latchkey %s printed secret %d:\n%s%s", typed, i, got.stdout, got.stderr)
 				}
 			}
-			if strings.Contains(typed, "--token-file") && got.code == 0 {
+			if _, file, made := strings.Cut(typed, "--token-file "); made && got.code == 0 {
 				secrets = append(secrets, strings.TrimSpace(content(t, file)))
 				if strings.Contains(got.stdout+got.stderr, secrets[len(secrets)-1]) {
 					t.Errorf("latchkey %s printed the token that went to the file", typed)

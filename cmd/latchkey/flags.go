@@ -29,6 +29,15 @@ func (d *duration) String() string { return time.Duration(*d).String() }
 const maxDuration = 100 * 365 * 24 * time.Hour
 
 func parseDuration(s string) (time.Duration, error) {
+	v, err := parseMoment(s)
+	if err == nil && v%time.Second != 0 {
+		return 0, errors.New("want whole seconds")
+	}
+	return v, err
+}
+
+// parseMoment takes parts of seconds too.
+func parseMoment(s string) (time.Duration, error) {
 	v, err := time.ParseDuration(s)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		var n int
@@ -42,11 +51,20 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, errors.New("want a duration from now on, not one back")
 	case v > maxDuration:
 		return 0, errors.New("want at most 100 years")
-	case v%time.Second != 0:
-		return 0, errors.New("want whole seconds")
 	}
 	return v, nil
 }
+
+// A moment is a duration that may have parts of seconds.
+type moment time.Duration
+
+func (m *moment) Set(s string) error {
+	v, err := parseMoment(s)
+	*m = moment(v)
+	return err
+}
+
+func (m *moment) String() string { return time.Duration(*m).String() }
 
 func durationFlag(name, usage string) cli.Flag {
 	return &cli.GenericFlag{Name: name, Usage: usage, Value: new(duration)}

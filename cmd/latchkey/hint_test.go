@@ -87,7 +87,7 @@ func TestHintOnExpiredCertificate(t *testing.T) {
 
 func TestHintOnTokenThatIsLost(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
-	f, err := tokenFile(path)
+	f, err := tokenFile(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}

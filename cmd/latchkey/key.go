@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,7 +68,20 @@ func (p *program) keyShow(c *cli.Context, s *session) error {
 	if c.Bool("json") {
 		return p.json(k)
 	}
+	if k.LastFetchedBy != "" {
+		k.LastFetchedBy = s.workspaceName(c.Context, c.String("user"), k.LastFetchedBy)
+	}
 	return p.details(keyDetails(k))
+}
+
+// workspaceName is what a user calls the workspace with an ID; the ID if it is not to
+// be had, as of one that was deleted.
+func (s *session) workspaceName(ctx context.Context, user, id string) string {
+	list, err := s.Workspaces(ctx, user)
+	if i := slices.IndexFunc(list, func(w api.Workspace) bool { return w.ID == id }); err == nil && i >= 0 {
+		return list[i].Name
+	}
+	return id
 }
 
 func keyDetails(k api.Key) [][]string {

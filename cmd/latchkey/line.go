@@ -274,6 +274,9 @@ var wrongValue = regexp.MustCompile(`^invalid (?:boolean )?value "((?s).*)" for 
 
 func usageProblem(_ *cli.Context, err error, _ bool) error {
 	if m := wrongValue.FindStringSubmatch(err.Error()); m != nil {
+		if m[3] == "parse error" { // the flag package's word for a number that is none
+			m[3] = "want a number"
+		}
 		return usagef("flag %s: %q: %s", dashed(m[2]), m[1], m[3])
 	}
 	return usagef("%s", err)

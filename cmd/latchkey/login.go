@@ -51,7 +51,7 @@ func (p *program) login(c *cli.Context) error {
 		return err // before anything is asked
 	}
 	l.URL = client.URL() // without a slash behind it
-	if l.token, err = p.readToken(); err != nil {
+	if l.token, err = p.readToken(l.URL); err != nil {
 		return err
 	}
 	user, err := p.enter(c.Context, l, c.Bool("keep-token"))
@@ -65,8 +65,8 @@ func (p *program) login(c *cli.Context) error {
 	return nil
 }
 
-// readToken takes the token from stdin, or asks for it on a terminal.
-func (p *program) readToken() (func() string, error) {
+// readToken takes the token for a server from stdin, or asks for it on a terminal.
+func (p *program) readToken(url string) (func() string, error) {
 	var token string
 	var err error
 	if isTerminal(p.stdin) {
@@ -81,7 +81,7 @@ func (p *program) readToken() (func() string, error) {
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, err
 	case token == "":
-		return nil, withHint(errors.New("no token was given"), "type it when asked, or give it on stdin; the server's admin makes one for you")
+		return nil, withHint(fmt.Errorf("no token was given for %s", url), "type it when asked, or give it on stdin; the server's admin makes one for you")
 	}
 	if err := checkSessionToken(token); err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func TestLoginRefused(t *testing.T) {
 	}{
 		{"typo", typo, []string{s.URL}, "session token is mistyped: its checksum does not match: not authenticated", whole},
 		{"cut", good[:20], []string{s.URL}, "session token has 20 characters, not 54: it was cut or something was added: not authenticated", whole},
-		{"nothing", "", []string{s.URL}, "no token was given", "type it when asked, or give it on stdin; the server's admin makes one for you"},
+		{"nothing", "", []string{s.URL}, "no token was given for " + s.URL, "type it when asked, or give it on stdin; the server's admin makes one for you"},
 		{"another's", "ghp_abc", []string{s.URL}, "not a Latchkey token: it must begin with lk_s_ or lk_w_: not authenticated", whole},
 		{"workspace token", api.NewToken(api.WorkspaceToken), []string{s.URL}, "that is a workspace token, which is for a workspace's daemon", `"latchkey agent --token-file FILE" takes it; logging in takes a session token (lk_s_…)`},
 		{"too much", strings.Repeat("x", maxAnswer+1), []string{s.URL}, "the token on stdin is over 4 KiB", ""},

@@ -50,6 +50,10 @@ func (p *program) loginKeyAdd(c *cli.Context, s *session) error {
 		return err
 	}
 	k, err := s.CreateLoginKey(c.Context, api.Me, api.CreateLoginKeyRequest{Name: c.String("name"), PublicKey: line})
+	var refused *api.Error
+	if errors.As(err, &refused) && slices.ContainsFunc(refused.Validations, func(v api.Validation) bool { return v.Field == "public_key" && refused.Kind == api.ErrConflict }) {
+		return withHint(errors.New(refused.Message), `it need not be added again; "latchkey login-key list" shows all`)
+	}
 	if errors.Is(err, api.ErrConflict) {
 		return withHint(err, `"latchkey login-key list" shows all; --name gives it another name`)
 	}

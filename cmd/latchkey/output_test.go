@@ -51,6 +51,9 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("parseDuration(%q) = %v, %v; want %v", test.typed, got, err, test.want)
 		}
 	}
+	if got, err := parseMoment("1500ms"); got != 1500*time.Millisecond || err != nil {
+		t.Errorf("parseMoment(1500ms) = %v, %v; want that", got, err)
+	}
 }
 
 func FuzzParseDuration(f *testing.F) {

@@ -96,39 +96,43 @@ func TestReadPrivateIsBounded(t *testing.T) {
 	}
 }
 
-// A new token may replace one, and nothing else: --token-file ~/.bashrc is a slip.
+// A new token may replace one of its kind, and nothing else: --token-file ~/.bashrc
+// is a slip. That of a new workspace replaces none.
 func TestTokenFile(t *testing.T) {
+	const anotherFile = "name another file, or remove this one"
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	for _, test := range []struct {
 		name, content string
-		ok            bool
+		replaces      api.TokenKind
+		hint          string // "": it may
 	}{
-		{"empty", "", true},
-		{"a token", api.NewToken(api.WorkspaceToken) + "\n", true},
-		{"a mistyped token", api.NewToken(api.WorkspaceToken) + "x", false},
-		{"text", "alias ll='ls -l'\n", false},
-		{"a long text", strings.Repeat(" ", maxAnswer+1), false},
+		{"nothing", "", "", ""},
+		{"a token", api.NewToken(api.WorkspaceToken) + "\n", api.WorkspaceToken, ""},
+		{"a session token", api.NewToken(api.SessionToken) + "\n", api.SessionToken, ""},
+		{"another workspace's", api.NewToken(api.WorkspaceToken) + "\n", "", `name another file, or remove this one; "latchkey workspace token create NAME --token-file ` + path + `" replaces the token of a workspace that is there`},
+		{"a user's, by a workspace's", api.NewToken(api.SessionToken), api.WorkspaceToken, anotherFile},
+		{"a workspace's, by a user's", api.NewToken(api.WorkspaceToken), api.SessionToken, `name another file, or remove this one; "latchkey workspace token create NAME --token-file ` + path + `" replaces the token of a workspace that is there`},
+		{"a mistyped token", api.NewToken(api.WorkspaceToken) + "x", api.WorkspaceToken, anotherFile},
+		{"text", "alias ll='ls -l'\n", api.WorkspaceToken, anotherFile},
+		{"a long text", strings.Repeat(" ", maxAnswer+1), api.WorkspaceToken, anotherFile},
 	} {
 		if err := os.WriteFile(path, []byte(test.content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		f, err := tokenFile(path)
+		f, err := tokenFile(path, test.replaces)
 		f.abandon()
-		if (err == nil) != test.ok {
-			t.Errorf("a token file in place of %s: %v; want it to succeed: %v", test.name, err, test.ok)
-		}
-		if err != nil && hintOf(err) != "name another file, or remove this one" {
-			t.Errorf("a token file in place of %s has the hint %q", test.name, hintOf(err))
+		if (err == nil) != (test.hint == "") || err != nil && hintOf(err) != test.hint {
+			t.Errorf("a token file in place of %s: %v, hint %q; want the hint %q", test.name, err, hintOf(err), test.hint)
 		}
 	}
 	if err := os.Symlink(path, path+".link"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tokenFile(path + ".link"); err == nil {
+	if _, err := tokenFile(path+".link", api.WorkspaceToken); err == nil {
 		t.Error("a token file in place of a link was accepted")
 	}
-	if _, err := tokenFile(filepath.Join(dir, "none", "file")); err == nil || !strings.Contains(hintOf(err), "a directory that is there") {
+	if _, err := tokenFile(filepath.Join(dir, "none", "file"), ""); err == nil || !strings.Contains(hintOf(err), "a directory that is there") {
 		t.Errorf("a token file in a directory that is not there: %v, hint %q", err, hintOf(err))
 	}
 }

@@ -135,7 +135,7 @@ func daemonKey(ctx context.Context, name string) (api.Key, error) {
 		return api.Key{}, errAgentLocked
 	}
 	var kept *api.Error
-	if errors.As(state.Keys[0].Policy.Shows(api.KeyUse{}, time.Now()), &kept) {
+	if errors.As(state.Keys[0].Policy.Shows(api.KeyUse{Key: state.Keys[0].Name}, time.Now()), &kept) {
 		return api.Key{}, withHint(fmt.Errorf("the workspace daemon offers no key: %s", kept.Message), kept.Detail)
 	}
 	return offeredKey(ctx, state.Socket, state.Keys[0].Fingerprint)

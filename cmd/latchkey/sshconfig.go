@@ -29,15 +29,15 @@ workspace from the first time on. It writes no file. The workspace's daemon must
   latchkey ssh-config box --address box.example:2222 >> ~/.ssh/config
   ssh box
 
-An ssh before 8.5, and a program that reads no configuration of ssh, takes the host key
-from a file:
+An ssh before 8.5 takes the host key from a file, and so does a program that reads no
+configuration of ssh; that finds it by the address only:
 
-  latchkey ssh-config box --known-hosts >> ~/.ssh/known_hosts`,
+  latchkey ssh-config box --known-hosts --address box.example:2222 >> ~/.ssh/known_hosts`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "address", Usage: "where it is reached: `HOST:PORT`"},
 			&cli.StringFlag{Name: "host", Usage: "call it `NAME`; else by the name of the workspace"},
 			&cli.StringFlag{Name: "login", Usage: "log in as `USER`; else as the owner of the workspace"},
-			&cli.BoolFlag{Name: "known-hosts", Usage: "print the line for known_hosts instead"},
+			&cli.BoolFlag{Name: "known-hosts", Usage: "print the lines for known_hosts instead: for the block, and for the address if one is given"},
 			&cli.BoolFlag{Name: "json", Usage: "print the host key as JSON instead"},
 			userFlag(),
 		},
@@ -61,14 +61,34 @@ func (p *program) sshConfig(c *cli.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	alias := hostAlias(w)
-	if c.Bool("known-hosts") {
-		return p.print("%s %s\n", alias, printable(key.PublicKey))
+	line, err := hostKeyLine(hostAlias(w), key)
+	if err != nil {
+		return fmt.Errorf("%s has no host key that ssh takes: %w", printable(w.Name), err)
+	}
+	if c.Bool("known-hosts") && c.String("address") == "" {
+		return p.print("%s\n", line)
 	}
 	host, port, err := hostPort(c.String("address"))
 	if err != nil {
 		return withHint(usagef("flag --address: %v", err), "such as box.example:2222 or [2001:db8::7]:2222")
 	}
+	if !oneWord(host) {
+		return usagef("flag --address: %q would not be one word in a configuration of ssh", host)
+	}
+	if c.Bool("known-hosts") {
+		at, err := hostKeyLine(knownName(host, port), key)
+		if err != nil {
+			return usagef("flag --address: %v", err)
+		}
+		return p.print("%s\n%s\n", line, at)
+	}
+	return p.hostBlock(c, s, w, line, host, port)
+}
+
+// hostBlock prints the block for a workspace that is reached at host and port, with
+// its line of known_hosts.
+func (p *program) hostBlock(c *cli.Context, s *session, w api.Workspace, line, host string, port uint16) error {
+	user := c.String("user")
 	login := cmp.Or(c.String("login"), user)
 	if login == api.Me {
 		u, err := s.User(c.Context, api.Me)
@@ -78,19 +98,12 @@ func (p *program) sshConfig(c *cli.Context, s *session) error {
 		login = u.Name
 	}
 	called := cmp.Or(c.String("host"), w.Name)
-	for what, word := range map[string]string{"--host": called, "--login": login, "--address": host} {
+	for what, word := range map[string]string{"--host": called, "--login": login} {
 		if !oneWord(word) {
 			return usagef("flag %s: %q would not be one word in a configuration of ssh", what, word)
 		}
 	}
-	// What ends up in a configuration of ssh is one line of three words, whatever
-	// a server says.
-	line, err := knownhost.Parse([]byte(alias + " " + key.PublicKey))
-	if err != nil || len(line) != 1 {
-		return fmt.Errorf("%s has no host key that ssh takes: %w", printable(w.Name), err)
-	}
-	line[0].Comment = ""
-	check, err := p.checksHostKey(w.Name, line[0].String())
+	check, err := p.checksHostKey(w.Name, line)
 	if err != nil {
 		return err
 	}
@@ -100,7 +113,30 @@ func (p *program) sshConfig(c *cli.Context, s *session) error {
 	User %s
 	HostKeyAlias %s
 	StrictHostKeyChecking yes
-%s`, called, host, port, login, alias, check)
+%s`, called, host, port, login, hostAlias(w), check)
+}
+
+// hostKeyLine is the line of known_hosts by which a host of that name has the key:
+// one line of three words, whatever a server says.
+func hostKeyLine(name string, key api.HostKey) (string, error) {
+	lines, err := knownhost.Parse([]byte(name + " " + key.PublicKey))
+	if err != nil {
+		return "", err
+	}
+	if len(lines) != 1 {
+		return "", fmt.Errorf("%q is no host, or its key no key", name)
+	}
+	lines[0].Comment = ""
+	return lines[0].String(), nil
+}
+
+// knownName is what known_hosts calls an address: the port is left out if it is
+// ssh's.
+func knownName(host string, port uint16) string {
+	if port == sshPort {
+		return host
+	}
+	return fmt.Sprintf("[%s]:%d", host, port)
 }
 
 // checksHostKey is what tells ssh the host key of a workspace: with no further
@@ -161,11 +197,13 @@ func installedSSH() gitssh.Version {
 // reached. It is no name, for ssh takes no capitals there.
 func hostAlias(w api.Workspace) string { return "latchkey-" + w.ID }
 
+const sshPort = 22 // an address without a port has it
+
 // hostPort takes an address apart. Without a port it is ssh's.
 func hostPort(address string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil && !strings.Contains(address, ":") {
-		return address, 22, nil
+		return address, sshPort, nil
 	}
 	if err != nil {
 		return "", 0, err

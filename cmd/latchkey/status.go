@@ -77,7 +77,7 @@ func (r statusReport) problem() error {
 	case loggedOut && r.Daemon == nil:
 		return withHint(errors.New("no workspace daemon runs here, and you are not logged in"), "in a workspace: latchkey agent; elsewhere: "+hintOf(r.loginErr))
 	case r.Daemon != nil && r.Daemon.Refused:
-		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint)
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint(r.Daemon.Workspace))
 	case r.Daemon != nil && r.Daemon.ServerError != "":
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), serverHint(r.Daemon.Server))
 	case r.Daemon != nil && r.Daemon.SSH != nil && r.Daemon.SSH.Error != "":
@@ -251,11 +251,14 @@ func sshRows(s *workspace.StateSSH) [][]string {
 		return nil
 	}
 	what := "waiting for its host key"
-	if s.HostKey != "" {
-		what = fmt.Sprintf("%s, by %s", cmp.Or(strings.Join(s.Users, " or "), "nobody"), plural(s.LoginKeys, "login key"))
+	switch {
+	case s.Ended:
+		what = "not served any more"
+	case s.HostKey != "":
+		what = fmt.Sprintf("for %s, by %s", cmp.Or(strings.Join(s.Users, " or "), "nobody"), plural(s.LoginKeys, "login key"))
 	}
-	rows := [][]string{{"  ssh", s.Address + ", for " + what}}
-	if s.HostKey != "" {
+	rows := [][]string{{"  ssh", s.Address + ", " + what}}
+	if s.HostKey != "" && !s.Ended {
 		rows = append(rows, []string{"  host key", s.HostKey})
 	}
 	if r := s.Refusal; r != nil {

@@ -126,6 +126,20 @@ func TestStatusOfWhatDoesNotWork(t *testing.T) {
 	}
 }
 
+// What mends a token that the server refuses names the workspace, which is there
+// already.
+func TestStatusOfARefusedWorkspace(t *testing.T) {
+	s := loggedIn(t)
+	w := decode[api.CreatedWorkspace](t, latchkey(t, "workspace", "create", "box", "--json"))
+	startDaemon(t, s, w.Token.Token)
+	latchkey(t, "workspace", "token", "revoke", "-y", "box", w.Token.ID).ok(t)
+	got := latchkey(t, "status")
+	if got.code != 1 || !strings.Contains(got.stdout, "\n  server   "+s.URL+", refuses this workspace\n") {
+		t.Errorf("status in a workspace that is refused = %+v", got)
+	}
+	got.hints(t, `was it revoked, or has it expired? "latchkey workspace token create box --token-file FILE" makes a new one: then start the daemon again; if the workspace was deleted, "latchkey workspace create" makes another`)
+}
+
 func TestStatusWithoutServer(t *testing.T) {
 	s := loggedIn(t)
 	s.Close()
@@ -222,7 +236,7 @@ func TestStatusShowsRefusals(t *testing.T) {
 		"it stays at the server, which signs; it logs in everywhere; SSH signatures for git\n",
 		"\n  held       0 private keys, ",
 		"\n  kept back  just now, " + k.Fingerprint + " latchkey:ada: the key makes SSH signatures in the namespace git only, not in \"file\"",
-		`"latchkey key set NAME --namespace …", with all it signs for, allows another`,
+		`"latchkey key set default --namespace …", with all it signs for, allows another`,
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("no %q in\n%s", want, got.stdout)
@@ -257,6 +271,30 @@ func TestStatusShowsWhoTakesAddedKeys(t *testing.T) {
 		}
 		if a := decode[statusReport](t, latchkey(t, "status", "--json")).Daemon.Agents; len(a) != 1 || a[0].TakesAdded != add {
 			t.Errorf("with --add-upstream %t the agents are %+v", add, a)
+		}
+	}
+}
+
+// Who may log in by SSH is said only of what is served.
+func TestStatusShowsSSH(t *testing.T) {
+	served := workspace.StateSSH{Address: "127.0.0.1:2222", HostKey: "SHA256:x", Users: []string{"ada", "dev"}, LoginKeys: 1}
+	ended := served
+	ended.Ended, ended.Error = true, "SSH is not served any more"
+	for _, tt := range []struct {
+		state *workspace.StateSSH
+		want  []string
+	}{
+		{nil, nil},
+		{&workspace.StateSSH{Address: ":22"}, []string{"  ssh: :22, waiting for its host key"}},
+		{&served, []string{"  ssh: 127.0.0.1:2222, for ada or dev, by 1 login key", "  host key: SHA256:x"}},
+		{&ended, []string{"  ssh: 127.0.0.1:2222, not served any more", "  ssh trouble: SSH is not served any more"}},
+	} {
+		var got []string
+		for _, row := range sshRows(tt.state) {
+			got = append(got, row[0]+": "+row[1])
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%+v is shown as\n%q\nwant\n%q", tt.state, got, tt.want)
 		}
 	}
 }

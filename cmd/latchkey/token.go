@@ -45,6 +45,8 @@ func (p *program) workspaceTokenCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "create", Usage: "make a further token for a workspace", ArgsUsage: "WORKSPACE",
+				Description: `With --token-file it takes the place of the token that FILE holds; start the
+workspace's daemon again to have it used. The old one is good until it is revoked.`,
 				Flags:  []cli.Flag{descriptionFlag(), expiresFlag("until the workspace is deleted"), tokenFileFlag(), userFlag(), jsonFlag()},
 				Action: p.asUser(p.workspaceTokenCreate),
 			},
@@ -69,21 +71,22 @@ func tokenRequest(c *cli.Context) api.CreateTokenRequest {
 }
 
 func (p *program) tokenCreate(c *cli.Context, s *session) error {
-	return p.createToken(c, func() (api.CreatedToken, error) {
+	return p.createToken(c, api.SessionToken, func() (api.CreatedToken, error) {
 		return s.CreateToken(c.Context, api.Me, tokenRequest(c))
 	})
 }
 
 func (p *program) workspaceTokenCreate(c *cli.Context, s *session) error {
 	user, name := c.String("user"), c.Args().First()
-	return p.createToken(c, func() (api.CreatedToken, error) {
+	return p.createToken(c, api.WorkspaceToken, func() (api.CreatedToken, error) {
 		t, err := s.CreateWorkspaceToken(c.Context, user, name, tokenRequest(c))
 		return t, s.noWorkspace(c.Context, err, user, name)
 	})
 }
 
-func (p *program) createToken(c *cli.Context, create func() (api.CreatedToken, error)) error {
-	file, err := tokenFile(c.Path("token-file"))
+// createToken puts the new token in the place of an older one of its kind.
+func (p *program) createToken(c *cli.Context, kind api.TokenKind, create func() (api.CreatedToken, error)) error {
+	file, err := tokenFile(c.Path("token-file"), kind)
 	if err != nil {
 		return err
 	}

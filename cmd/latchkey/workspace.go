@@ -50,7 +50,7 @@ func (p *program) workspaceCreate(c *cli.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	file, err := tokenFile(c.Path("token-file"))
+	file, err := tokenFile(c.Path("token-file"), "") // the token of another workspace is no use to it, and may be to that
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (p *program) workspaceCreate(c *cli.Context, s *session) error {
 		KeyMode: chosen[api.KeyMode](c, "key-mode"),
 	})
 	if errors.Is(err, api.ErrConflict) {
-		return withHint(err, fmt.Sprintf(`"latchkey workspace token create %s" makes it a further token`, c.Args().First()))
+		return withHint(err, fmt.Sprintf(`"%s" makes it a further token`, newTokenLine(c.Args().First(), c.Path("token-file"))))
 	}
 	if err != nil {
 		return err
@@ -88,9 +88,19 @@ func agentLine(s *session, file string) string {
 	return line
 }
 
+// newTokenLine is how to make a further token for a workspace.
+func newTokenLine(workspace, file string) string {
+	line := "latchkey workspace token create " + quoted(workspace)
+	if file != "" {
+		line += " --token-file " + quoted(file)
+	}
+	return line
+}
+
 // tokenFile begins the file that a token is to go to, before there is a token:
-// nil if path is "". It replaces a file only if that holds a token too.
-func tokenFile(path string) (*privateFile, error) {
+// nil if path is "". It replaces a file only if that is empty or holds a token of
+// the kind replaces.
+func tokenFile(path string, replaces api.TokenKind) (*privateFile, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -99,8 +109,12 @@ func tokenFile(path string) (*privateFile, error) {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
 		return nil, err
-	case !info.Mode().IsRegular() || !holdsToken(path):
-		return nil, withHint(fmt.Errorf("%s is there already, and is no token file", path), "name another file, or remove this one")
+	case !info.Mode().IsRegular():
+		return nil, noTokenFile(path)
+	default:
+		if err := mayReplace(path, replaces); err != nil {
+			return nil, err
+		}
 	}
 	f, err := createPrivate(path)
 	if err != nil {
@@ -109,20 +123,35 @@ func tokenFile(path string) (*privateFile, error) {
 	return f, nil
 }
 
-// holdsToken reports whether a file holds nothing, or nothing but a token.
-func holdsToken(path string) bool {
+func noTokenFile(path string) error {
+	return withHint(fmt.Errorf("%s is there already, and is no token file", path), "name another file, or remove this one")
+}
+
+// mayReplace fails if a file holds anything but a token of a kind.
+func mayReplace(path string, kind api.TokenKind) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return false
+		return noTokenFile(path)
 	}
 	defer f.Close()
 	b, err := readBounded(f, path, maxAnswer)
 	if err != nil {
-		return false
+		return noTokenFile(path)
 	}
 	token := trimmed(b)
-	_, err = api.ParseToken(token)
-	return token == "" || err == nil
+	if token == "" {
+		return nil
+	}
+	switch held, err := api.ParseToken(token); {
+	case err != nil:
+		return noTokenFile(path)
+	case held == kind:
+		return nil
+	case held == api.WorkspaceToken:
+		return withHint(fmt.Errorf("%s holds the token of a workspace already", path), fmt.Sprintf(`name another file, or remove this one; "%s" replaces the token of a workspace that is there`, newTokenLine("NAME", path)))
+	default:
+		return withHint(fmt.Errorf("%s holds a %s token already", path, held), "name another file, or remove this one")
+	}
 }
 
 // handOver writes a new token to its file, if there is one, and takes it out of

@@ -52,6 +52,7 @@ type KeyHost struct {
 // A KeyUse is one signature, as far as a KeyPolicy is about it: a login, or an
 // SSH signature if Namespace is set.
 type KeyUse struct {
+	Key       string // the name of the key, for what can be done; "" if it is not known
 	Namespace string
 
 	// Host is the fingerprint of the key of the host that the login is good for,
@@ -72,6 +73,18 @@ type HostCertificate struct {
 	Principals []string // the host's names
 }
 
+// set is the command that changes the key's policy. The name may be from a server
+// that is not trusted with what is typed into a shell.
+func (u KeyUse) set(flag string) string {
+	name := u.Key
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._@+-", r))
+	}) {
+		name = "NAME"
+	}
+	return fmt.Sprintf(`"latchkey key set %s %s"`, name, flag)
+}
+
 // Permits says why a policy refuses a use: the error is an ErrForbidden whose
 // Detail says what can be done.
 func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
@@ -80,19 +93,19 @@ func (p KeyPolicy) Permits(use KeyUse, at time.Time) error {
 	}
 	switch {
 	case p.UsableUntil != nil && !at.Before(*p.UsableUntil):
-		return refuse(`"latchkey key set NAME --usable 8h" lets it be used again`, "the key was usable until %s", p.UsableUntil.UTC().Format(time.RFC3339))
+		return refuse(use.set("--usable 8h")+" lets it be used again", "the key was usable until %s", p.UsableUntil.UTC().Format(time.RFC3339))
 	case p.RefuseForwarded && use.Forwarded:
 		return refuse("log in from the workspace itself", "the key does not sign for a forwarded agent")
 	case use.Namespace != "" && use.Forwarded && len(p.Hosts) > 0:
 		return refuse("sign in the workspace itself", "the key logs in to %s only: it makes no SSH signature for a forwarded agent", p.hosts())
 	case use.Namespace != "" && !p.hasNamespace(use.Namespace):
-		return refuse(`"latchkey key set NAME --namespace …", with all it signs for, allows another`, "the key makes SSH signatures in the namespace %s only, not in %q", strings.Join(p.namespaces(), ", "), cut(use.Namespace))
+		return refuse(use.set("--namespace …")+", with all it signs for, allows another", "the key makes SSH signatures in the namespace %s only, not in %q", strings.Join(p.namespaces(), ", "), cut(use.Namespace))
 	case use.Namespace != "" || len(p.Hosts) == 0 || p.HostName(use) != "":
 		return nil
 	case use.Host == "":
 		return refuse("it takes OpenSSH 8.9 or newer, which says which host it logs in to", "the key logs in to %s only, and this login does not say to which host it is", p.hosts())
 	}
-	return refuse(`"latchkey key set NAME --host …", with all its hosts, allows another`, "the key logs in to %s only, not to the host with the key %s", p.hosts(), cut(use.Host))
+	return refuse(use.set("--host …")+", with all its hosts, allows another", "the key logs in to %s only, not to the host with the key %s", p.hosts(), cut(use.Host))
 }
 
 // Shows says why a client must not see the key listed, which is of no use to it: as

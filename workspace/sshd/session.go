@@ -101,7 +101,7 @@ func (s *session) answer(conn *ssh.ServerConn, r *ssh.Request) bool {
 		if ssh.Unmarshal(r.Payload, &subsystem) != nil || subsystem.Name != "sftp" || len(s.server.SFTP) == 0 {
 			return false
 		}
-		return s.start(s.server.SFTP[0], s.server.SFTP...)
+		return s.start(s.server.SFTP[0], append([]string{"latchkey"}, s.server.SFTP[1:]...)...) // for ps: the path may be /proc/self/exe
 	case "signal":
 		var signal struct{ Name string }
 		return ssh.Unmarshal(r.Payload, &signal) == nil && s.program != nil && s.program.signal(signal.Name)
