@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -16,7 +18,8 @@ import (
 )
 
 // FuzzSign: whatever it is asked to sign, the server answers with a refusal, or
-// with a signature of what parses as a login by the key or as an SSH signature.
+// with a signature of what parses as a login by the key, with the host that has
+// proved to be there, or as an SSH signature.
 func FuzzSign(f *testing.F) {
 	s, err := keyserver.New(f.Context(), keyserver.Config{Store: newStore(f), MasterKey: newMasterKey(f), KeyMode: api.SignMode})
 	if err != nil {
@@ -59,6 +62,15 @@ func FuzzSign(f *testing.F) {
 	f.Add(newLogin(git.certify(f, placeholder, ssh.UserCert), nil).with(nil), []byte{}, []byte{}, "")
 	f.Add(sshsig("git"), []byte{}, []byte{}, "rsa-sha2-512")
 	f.Add([]byte("SSHSIG"), []byte{0}, []byte{0}, "\xff")
+	// What is to be refused.
+	other := newHost(f)
+	f.Add(newLogin(other.PublicKey(), nil).with(nil), []byte{}, []byte{}, "")
+	f.Add(newLogin(git.certify(f, placeholder, ssh.HostCert), nil).with(nil), []byte{}, []byte{}, "")
+	f.Add(plain.with(nil), proof.Key, git.proof(f, []byte("another session")).Signature, "")
+	f.Add(newLogin(placeholder, other.PublicKey()).with(nil), proof.Key, proof.Signature, "")
+	f.Add(sshsig("git"), proof.Key, proof.Signature, "")
+	f.Add([]byte("neither"), []byte{}, []byte{}, "")
+	f.Add(append(sshsig("git"), 0), []byte{}, []byte{}, "")
 	f.Fuzz(func(t *testing.T, data, hostKey, hostSignature []byte, algorithm string) {
 		data = bytes.ReplaceAll(data, placeholder.Marshal(), key.Marshal())
 		in := api.SignRequest{Fingerprint: k.Fingerprint, Data: data, Algorithm: algorithm}
@@ -84,9 +96,41 @@ func FuzzSign(f *testing.F) {
 		login, _, err := signdata.Parse(data)
 		if err != nil {
 			t.Errorf("%q was signed; want logins and SSH signatures only: %v", data, err)
-		}
-		if login != nil && !bytes.Contains(login.Key, key.(ssh.CryptoPublicKey).CryptoPublicKey().(ed25519.PublicKey)) {
-			t.Errorf("%q was signed, a login by another key", data)
+		} else if err := signable(login, key, in.Host); err != nil {
+			t.Errorf("%q was signed: %v", data, err)
 		}
 	})
+}
+
+// signable says why what was parsed is not to be signed by a key: a login, or nil
+// for an SSH signature, and the host that is said to be there.
+func signable(login *signdata.UserAuth, key ssh.PublicKey, host *api.HostProof) error {
+	if login == nil {
+		if host != nil {
+			return errors.New("it is no login, which a host would be there for")
+		}
+		return nil
+	}
+	by, err := ssh.ParsePublicKey(login.Key)
+	if cert, ok := by.(*ssh.Certificate); ok && cert.CertType == ssh.UserCert {
+		by = cert.Key
+	}
+	if err != nil || !bytes.Equal(by.Marshal(), key.Marshal()) {
+		return fmt.Errorf("it is a login by another key: %v", err)
+	}
+	if host == nil {
+		return nil
+	}
+	there, err := ssh.ParsePublicKey(host.Key)
+	if err != nil {
+		return err
+	}
+	var sig ssh.Signature
+	if err := ssh.Unmarshal(host.Signature, &sig); err != nil {
+		return err
+	}
+	if login.HostKey != nil && signdata.HostFingerprint(login.HostKey) != signdata.HostFingerprint(host.Key) {
+		return errors.New("it names another host than the one that is there")
+	}
+	return there.Verify(login.SessionID, &sig)
 }

@@ -2,10 +2,14 @@ package sshagent
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -23,6 +27,20 @@ func FuzzAdd(f *testing.F) {
 		}
 	}
 	f.Add(appendString([]byte{agentAddIdentity}, ssh.KeyAlgoSKED25519))
+	// What is to be refused.
+	f.Add(append(addition{key: fuzzKey()}.request(f), 0))
+	f.Add(addition{key: fuzzKey(), comment: strings.Repeat("c", maxComment+1)}.request(f))
+	f.Add(addition{key: fuzzKey(), certificate: certify(f, testKeys()["ed25519"], ssh.UserCert)}.request(f))
+	f.Add(addition{key: fuzzKey(), certificate: certify(f, fuzzKey(), ssh.UserCert, strings.Repeat("p", maxBlob))}.request(f))
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(addition{key: small}.request(f))
+	unknown := appendString([]byte{constrainExtension}, "unknown")
+	for _, list := range [][]byte{unknown, {constrainConfirm, constrainConfirm}, slices.Concat(lifetime(2), lifetime(1)), slices.Concat(restriction, restriction)} {
+		f.Add(addition{key: fuzzKey(), constraints: slices.Concat(lifetime(60), list)}.request(f))
+	}
 	f.Fuzz(func(t *testing.T, request []byte) {
 		if len(request) == 0 || request[0] != agentAddIdentity && request[0] != agentAddIDConstrained {
 			return
@@ -35,15 +53,11 @@ func FuzzAdd(f *testing.F) {
 		if err != nil {
 			return
 		}
-		head, tail, ok := bytes.Cut(given, appendString(bytes.Clone(a.private), a.comment))
-		if !ok {
-			t.Fatal("the request has not what was read of it")
+		if err := a.isOf(given); err != nil {
+			t.Errorf("it is read as %+v: %v", a, err)
 		}
-		if free := !a.mortal && !a.confirm && a.destinations == nil; (len(tail) == 0) != free || !free && given[0] == agentAddIdentity {
-			t.Errorf("the constraints %x are read as %+v", tail, a.constraints)
-		}
-		if read := 5 + len(a.plain.Type()); len(head) < read {
-			t.Errorf("the request begins with %x: too short for a %s", head, a.plain.Type())
+		if len(a.comment) > maxComment || len(a.blob) > maxBlob || a.plain.Type() == ssh.KeyAlgoRSA && rsaKey(a.plain).N.BitLen() < minRSABits {
+			t.Errorf("a key was taken that is beyond a bound: %+v", a)
 		}
 		blob, comment := bytes.Clone(a.blob), strings.Clone(a.comment)
 		signer, err := keepPlain(a.plain, a.private)
@@ -57,10 +71,47 @@ func FuzzAdd(f *testing.F) {
 		if err := tryKey(signer, a.plain); err != nil {
 			t.Errorf("a key was taken that does not sign: %v", err)
 		}
-		if publicKey(a.blob) == nil {
-			t.Error("a key was taken whose public key can't be read")
+		listed := publicKey(a.blob)
+		if certificate, ok := listed.(*ssh.Certificate); ok {
+			listed = certificate.Key
+		}
+		if listed == nil || !bytes.Equal(listed.Marshal(), a.plain.Marshal()) {
+			t.Error("a key was taken that is listed as another, or as none")
 		}
 	})
+}
+
+// isOf says what of a request to add a key was not read so.
+func (a *addRequest) isOf(request []byte) error {
+	fields := appendString(bytes.Clone(a.private), a.comment)
+	begin := 5 + len(a.plain.Type()) // at least, then comes the public key
+	for at := begin; at < len(request); at++ {
+		if tail, ok := bytes.CutPrefix(request[at:], fields); ok && a.constraints.are(tail) && (len(tail) == 0 || request[0] != agentAddIdentity) {
+			return nil
+		}
+	}
+	return errors.New("it does not end in these private fields, comment and constraints, and nothing else")
+}
+
+// are reports whether a tail of a request holds the constraints, each once, and
+// nothing else.
+func (c *constraints) are(tail []byte) bool {
+	if c.destinations != nil {
+		before, after, ok := bytes.Cut(tail, appendString([]byte{constrainExtension}, extRestrictDestination))
+		_, after, isList := cutString(after)
+		if !ok || !isList {
+			return false
+		}
+		tail = slices.Concat(before, after)
+	}
+	var life, confirm []byte
+	if c.mortal {
+		life = lifetime(uint32(c.lifetime / time.Second))
+	}
+	if c.confirm {
+		confirm = []byte{constrainConfirm}
+	}
+	return bytes.Equal(tail, slices.Concat(life, confirm)) || bytes.Equal(tail, slices.Concat(confirm, life))
 }
 
 // FuzzDestinations holds what is read of a restriction against the restriction,
@@ -73,21 +124,43 @@ func FuzzDestinations(f *testing.F) {
 		f.Add(restrictTo(list...)[1+4+len(extRestrictDestination):], "git")
 		f.Add(restrictTo(list...)[1+4+len(extRestrictDestination):], "root")
 	}
+	// What is to be refused: fields that nobody knows, too long a pattern, and one
+	// that starts as a user.
+	for _, fields := range [][]string{
+		{string(hop{}.wire()), string(here.to.wire()), "x"},
+		{string(hop{}.wire()), string(here.to.wire()), "", ""},
+		{string(appendString(make([]byte, 8), "x")), string(here.to.wire()), ""},
+		{string(hop{}.wire()), string(hop{strings.Repeat("u", maxPattern+1), "a", keys}.wire()), ""},
+		{string(hop{"u", "b", keys}.wire()), string(here.to.wire()), ""},
+	} {
+		var one []byte
+		for _, field := range fields {
+			one = appendString(one, field)
+		}
+		f.Add(appendString(nil, appendString(nil, one)), "git")
+	}
 	f.Fuzz(func(t *testing.T, b []byte, user string) {
 		list, rest, err := cutDestinations(b)
 		if err != nil {
 			return
 		}
+		read, canonical := b[:len(b)-len(rest)], true
 		for _, d := range list {
 			if d.to.host == "" || len(d.to.keys) == 0 || d.from.user != "" || (d.from.host == "") != (len(d.from.keys) == 0) {
 				t.Errorf("a destination was taken that leads nowhere: %+v", d)
 			}
+			if len(d.to.user) > maxPattern {
+				t.Errorf("a pattern of %d bytes was taken", len(d.to.user))
+			}
+			for _, k := range slices.Concat(d.from.keys, d.to.keys) {
+				canonical = canonical && bytes.Contains(read, k.blob)
+			}
 		}
-		// Keys may be written in more than one way, and a bool, too: what was read,
-		// written again, is as long or shorter, and reads the same.
+		// Keys may be written in more than one way, and a bool, too: but for that, it
+		// is what was read, written again; and it reads the same.
 		again := restrictTo(list...)[1+4+len(extRestrictDestination):]
-		if n := len(b) - len(rest); len(again) > n+64*len(list) {
-			t.Errorf("%d bytes read as %d", n, len(again))
+		if canonical && !bytes.Equal(withBools(read, again), again) {
+			t.Errorf("%x reads as %x", read, again)
 		}
 		if same, left, err := cutDestinations(again); err != nil || len(left) > 0 || !reflect.DeepEqual(same, list) {
 			t.Errorf("%+v, written again, reads as %+v, %v", list, same, err)
@@ -101,6 +174,18 @@ func FuzzDestinations(f *testing.F) {
 			}
 		}
 	})
+}
+
+// withBools is what was read with its bools, which may be any number but 0, as they
+// are written again.
+func withBools(read, again []byte) []byte {
+	read = bytes.Clone(read)
+	for i := range min(len(read), len(again)) {
+		if again[i] == 1 && read[i] > 1 {
+			read[i] = 1
+		}
+	}
+	return read
 }
 
 // slowAllows is allows for a plain key of a host.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,12 +40,15 @@ func fuzzKey() crypto.Signer {
 }
 
 // FuzzLink sends a server whatever there is. It must answer each whole request
-// with one message that fits it, and hold no key when it has forgotten all.
+// with one message that fits it and what came before, end at what is no frame, and
+// hold no key when it has forgotten all.
 func FuzzLink(f *testing.F) {
 	key, own := fuzzKey(), testKeys()["ecdsa"]
 	source := newSource(f, key)
 	adding := frame(addition{key: own, comment: "comment", constraints: lifetime(1)}.request(f))
 	signing := frame(signFrame(public(f, own), message("data"), 0))
+	lock := frame(lockRequest(agentLock, "p"))
+	f.Add(slices.Concat(adding, lock, frame(lockRequest(agentUnlock, "q")), signing, frame(lockRequest(agentUnlock, "p")), signing))
 	for _, request := range [][]byte{
 		{agentRequestIdentities},
 		signFrame(public(f, key), message("data"), 0),
@@ -65,6 +69,9 @@ func FuzzLink(f *testing.F) {
 		skAddition("/usr/lib/sk.so"),
 		{200, 1, 2, 3},
 	} {
+		f.Add(slices.Concat(adding, lock, frame(request), signing))
+		f.Add(slices.Concat(frame(bindRequest(f, hostKey(f, key), "id", "id", 1)), frame(request)))
+		f.Add(slices.Concat(frame(bindRequest(f, hostKey(f, key), "id", "another", 0)), frame(request)))
 		f.Add(frame(request))
 		f.Add(append(frame(request), frame(request)...))
 		f.Add(frame(request)[:len(request)])
@@ -83,17 +90,21 @@ func FuzzLink(f *testing.F) {
 func fuzzLink(t *testing.T, s *Server, managed ssh.PublicKey, sent []byte) {
 	var log logBuffer
 	s.Log = log.logger()
-	requests := framesOf(sent)
+	requests, rest := framesOf(sent)
 	conn := &stream{in: bytes.NewReader(sent)}
 	s.serve(t.Context(), &link{conn: conn})
-	answers := framesOf(conn.answers.Bytes())
-	if len(answers) != len(requests) {
-		t.Fatalf("%d answers to %d requests", len(answers), len(requests))
+	answers, more := framesOf(conn.answers.Bytes())
+	if len(answers) != len(requests) || len(more) > 0 {
+		t.Fatalf("%d answers to %d requests, and %d bytes more", len(answers), len(requests), len(more))
 	}
+	var before past
 	for i, request := range requests {
-		if err := fits(request, answers[i], managed); err != nil {
+		if err := errors.Join(fits(request, answers[i], managed), before.allows(request, answers[i])); err != nil {
 			t.Errorf("the answer to request %d, %x: %v", i, request, err)
 		}
+	}
+	if n, _, ok := cutUint32(rest); ok && (n == 0 || n > maxFrame) && !strings.Contains(log.String(), errFrame.Error()) {
+		t.Errorf("a frame of %d bytes ended the link as if it had been one:\n%s", n, &log)
 	}
 	if bytes.Contains([]byte(log.String()), []byte("panic")) {
 		t.Errorf("it panicked:\n%s", &log)
@@ -104,14 +115,44 @@ func fuzzLink(t *testing.T, s *Server, managed ssh.PublicKey, sent []byte) {
 }
 
 // framesOf cuts what was sent into its frames, as far as they are whole.
-func framesOf(b []byte) (frames [][]byte) {
+func framesOf(b []byte) (frames [][]byte, rest []byte) {
 	for {
 		one, rest, ok := cutString(b)
 		if !ok || len(one) == 0 || len(one) > maxFrame {
-			return frames
+			return frames, b
 		}
 		frames, b = append(frames, one), rest
 	}
+}
+
+// A past is what the requests of a link so far mean for the next one.
+type past struct {
+	bound, elsewhere bool   // by a bind; to another machine, or nobody knows whereto
+	lock             []byte // what it was locked with; nil: it is not
+}
+
+// allows says why a request must not have been answered so after those before it.
+func (p *past) allows(request, answer []byte) error {
+	done := answer[0] == agentSuccess
+	keys := answer[0] == agentSignResponse || answer[0] == agentIdentitiesAnswer && !bytes.Equal(answer[1:], make([]byte, 4))
+	message, body := request[0], request[1:]
+	name, bind, _ := cutString(body)
+	switch {
+	case p.lock != nil && (keys || done && message != agentUnlock && message != agentExtension):
+		return errors.New("the agent is locked")
+	case p.elsewhere && done && slices.Contains(onlyDone, message):
+		return errors.New("the client may be on another machine")
+	case message == agentExtension && string(name) == extSessionBind:
+		p.elsewhere = p.elsewhere || !done || !p.bound && bind[len(bind)-1] != 0
+		p.bound = true
+	case message == agentLock && done:
+		p.lock = body
+	case message == agentUnlock && done && !bytes.Equal(body, p.lock):
+		return errors.New("it was locked with another password")
+	case message == agentUnlock && done:
+		p.lock = nil
+	}
+	return nil
 }
 
 // fits says why an answer is none to a request. A signature must be one of what
@@ -158,9 +199,12 @@ func FuzzBind(f *testing.F) {
 	for _, kind := range kinds {
 		b := bindRequest(f, hostKey(f, testKeys()[kind]), "session", "session", 1)
 		f.Add(b[5+len(extSessionBind):])
+		f.Add(slices.Concat(b[5+len(extSessionBind):], []byte{1})) // in memory of its own, for it is cleared
 		b = bindRequest(f, hostKey(f, testKeys()[kind]), "session", "another", 0)
 		f.Add(b[5+len(extSessionBind):])
 	}
+	long := strings.Repeat("s", maxSessionID+1)
+	f.Add(bindRequest(f, hostKey(f, fuzzKey()), long, long, 0)[5+len(extSessionBind):])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		given := bytes.Clone(body)
 		b, err := parseBind(body)
@@ -191,6 +235,7 @@ func FuzzBind(f *testing.F) {
 func FuzzIdentities(f *testing.F) {
 	f.Add(identities("a", "b")[4:])
 	f.Add(identities()[4:])
+	f.Add(append(identities("a", "b")[4:], 0))
 	f.Add([]byte{agentIdentitiesAnswer, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		ids, ok := parseIdentities(body)
@@ -209,7 +254,9 @@ func FuzzIdentities(f *testing.F) {
 
 // FuzzSignRequest holds what is read from a sign request against the request.
 func FuzzSignRequest(f *testing.F) {
-	f.Add(signFrame(public(f, testKeys()["ecdsa"]), message("data"), 4)[1:])
+	request := signFrame(public(f, testKeys()["ecdsa"]), message("data"), 4)[1:]
+	f.Add(request)
+	f.Add(append(request, 0))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, ok := parseSignRequest(body)
 		if !ok {

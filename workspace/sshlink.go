@@ -102,6 +102,9 @@ func (l *sshLink) receive(r io.Reader) (m sshMessage, err error) {
 	}
 	b := make([]byte, head+body)
 	if _, err := io.ReadFull(r, b); err != nil {
+		if err == io.EOF { // in the middle of a message, so it is no end in order
+			err = io.ErrUnexpectedEOF
+		}
 		return m, err
 	}
 	if err := json.Unmarshal(b[:head], &m); err != nil {

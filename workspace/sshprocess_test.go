@@ -47,9 +47,8 @@ func (a *testAgents) count() int {
 	return len(a.dials)
 }
 
-// startTestProcess makes a service that lets laptop in, and what it takes for its
-// process: the test is at the other end of the link.
-func startTestProcess(t *testing.T, laptop testKey) (p *sshProcess, agents *testAgents, theirs *net.UnixConn) {
+// newTestService makes a service that lets laptop in, with a host key and a secret.
+func newTestService(t testing.TB, laptop testKey) *sshService {
 	t.Helper()
 	s, _ := newTestSSH(&sshTestServer{}, Config{})
 	host := newEd25519(t)
@@ -60,11 +59,15 @@ func startTestProcess(t *testing.T, laptop testKey) (p *sshProcess, agents *test
 	s.host = newSigner(host.public, kept, newEraser(s.collect), s.collect)
 	t.Cleanup(func() { s.host.Close() })
 	s.owner, s.keys = "alice", map[string]string{string(laptop.public.Marshal()): "laptop"}
-	agents = &testAgents{detached: make(chan string, maxSSHAgents)}
-	s.agents = agents
 	s.secrets = func() ([]byte, error) {
 		return encodeState(SecretState{Variables: []Variable{{Name: "NPM_TOKEN", Value: []byte("a value"), Secret: "npm"}}})
 	}
+	return s
+}
+
+// linkOf makes a link: its ends.
+func linkOf(t testing.TB) (ours, theirs *net.UnixConn) {
+	t.Helper()
 	ours, end, err := socketPair()
 	if err != nil {
 		t.Fatal(err)
@@ -74,18 +77,29 @@ func startTestProcess(t *testing.T, laptop testKey) (p *sshProcess, agents *test
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ours, conn.(*net.UnixConn)
+}
+
+// startTestProcess makes a service that lets laptop in, and what it takes for its
+// process: the test is at the other end of the link.
+func startTestProcess(t *testing.T, laptop testKey) (p *sshProcess, agents *testAgents, theirs *net.UnixConn) {
+	t.Helper()
+	s := newTestService(t, laptop)
+	agents = &testAgents{detached: make(chan string, maxSSHAgents)}
+	s.agents = agents
+	ours, theirs := linkOf(t)
 	killed := make(chan struct{})
 	p = newSSHProcess(ours, s, func() error { <-killed; return errors.New("signal: killed") }, sync.OnceFunc(func() { close(killed) }))
 	t.Cleanup(func() {
-		conn.Close()
+		theirs.Close()
 		p.kill()
 		<-p.done
 	})
-	return p, agents, conn.(*net.UnixConn)
+	return p, agents, theirs
 }
 
 // form is a key as it is kept.
-func (k testKey) form(t *testing.T) []byte {
+func (k testKey) form(t testing.TB) []byte {
 	t.Helper()
 	form, err := formOf(k.private)
 	if err != nil {

@@ -109,6 +109,11 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(login("s", 50, "git", "ssh-connection", HostBound, 1, "rsa-sha2-512", blob("ssh-rsa"), str(blob("ssh-ed25519")))))
 	f.Add([]byte("SSHSIG" + str("git") + str("") + str("sha256") + str(strings.Repeat("h", 32))))
+	// What is to be refused.
+	f.Add([]byte(good + "x"))
+	f.Add([]byte(login("s", 50, "git", "ssh-connection", "publickey", 2, "ssh-ed25519", blob("ssh-ed25519"))))
+	f.Add([]byte("SSHSIG" + str("git") + str("x") + str("sha256") + str(strings.Repeat("h", 32))))
+	f.Add([]byte("SSHSIG" + str("git") + str("") + str("sha256") + str(strings.Repeat("h", 32)) + "x"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		auth, sig, err := Parse(data)
 		if (err == nil) != (auth != nil || sig != nil) || auth != nil && sig != nil {

@@ -37,15 +37,3 @@ func TestOwnAccount(t *testing.T) {
 		t.Errorf("without a good $HOME and $SHELL the account is %+v", a)
 	}
 }
-
-func FuzzModes(f *testing.F) {
-	f.Add("\x01\x00\x00\x00\x03\x35\x00\x00\x00\x00\x00")
-	f.Add("\x01\x00\x00")
-	f.Fuzz(func(t *testing.T, list string) {
-		for mode := range modesOf(list) {
-			if mode == 0 || mode >= 160 {
-				t.Errorf("mode %d ends the list", mode)
-			}
-		}
-	})
-}
