@@ -153,8 +153,7 @@ func TestIdleMakesRoom(t *testing.T) {
 	})
 }
 
-// Half a frame must not hold memory for ever; a client that sends nothing may stay.
-// Nor is there room when there are no descriptors, which may be long before that.
+// There is no room either when there are no descriptors, which may be long before that.
 func TestIdleGivesDescriptors(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, b *bubble) {
 		conns := []net.Conn{b.dial(), b.dial(), b.dial()}
@@ -178,6 +177,7 @@ func TestIdleGivesDescriptors(t *testing.T) {
 	})
 }
 
+// Half a frame must not hold memory for ever; a client that sends nothing may stay.
 func TestHalfFrame(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, b *bubble) {
 		idle, half := b.dial(), b.dial()
