@@ -21,7 +21,10 @@ func TestStrangers(t *testing.T) {
 		if err != nil {
 			t.Fatalf("a stranger from %s: %v", ip, err)
 		}
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() {
+			c.Close()
+			c.end()
+		})
 		return c
 	}
 	away := func() (all []*client) {
