@@ -130,9 +130,14 @@ func listenFor(s *Server, what io.Closer) (ok bool) {
 func serveInMemory(t *testing.T, change func(*Server)) (s *Server, log *buffer, dial func() net.Conn) {
 	log = &buffer{}
 	s = &Server{
-		HostKey:    newSigner(t),
-		Authorized: func(string, ssh.PublicKey) (string, error) { return "laptop", nil },
-		Log:        slog.New(slog.NewTextHandler(log, nil)),
+		HostKey: newSigner(t),
+		Authorized: func(user string, _ ssh.PublicKey) (string, error) {
+			if user != "alice" {
+				return "", ErrRefused
+			}
+			return "laptop", nil
+		},
+		Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
 	if change != nil {
 		change(s)

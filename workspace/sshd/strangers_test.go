@@ -126,5 +126,5 @@ func TestStrangersOnLoopback(t *testing.T) {
 	}
 	io.Copy(io.Discard, first) // until it is ended
 	s.stop()
-	wantLog(t, s.log, "too many came after it")
+	wantLog(t, s.log, "remote="+first.LocalAddr().String()+` why="too many came after it`)
 }
