@@ -57,7 +57,7 @@ func TestClientAlive(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, log, dial := serveInMemory(t)
+				s, log, dial := serveInMemory(t, nil)
 				pipe := sleeper{dial(), make(chan struct{}), make(chan struct{})}
 				conn, channels, requests, err := ssh.NewClientConn(pipe, "", &ssh.ClientConfig{User: "alice", Auth: []ssh.AuthMethod{ssh.PublicKeys(newSigner(t))}, HostKeyCallback: ssh.FixedHostKey(s.HostKey.PublicKey())})
 				if err != nil {
@@ -126,13 +126,21 @@ func listenFor(s *Server, what io.Closer) (ok bool) {
 }
 
 // serveInMemory serves over pipes, which testing/synctest needs, and lets alice
-// in by any key.
-func serveInMemory(t *testing.T) (s *Server, log *buffer, dial func() net.Conn) {
+// in by any key. change may be nil.
+func serveInMemory(t *testing.T, change func(*Server)) (s *Server, log *buffer, dial func() net.Conn) {
 	log = &buffer{}
 	s = &Server{
-		HostKey:    newSigner(t),
-		Authorized: func(string, ssh.PublicKey) (string, error) { return "laptop", nil },
-		Log:        slog.New(slog.NewTextHandler(log, nil)),
+		HostKey: newSigner(t),
+		Authorized: func(user string, _ ssh.PublicKey) (string, error) {
+			if user != "alice" {
+				return "", ErrRefused
+			}
+			return "laptop", nil
+		},
+		Log: slog.New(slog.NewTextHandler(log, nil)),
+	}
+	if change != nil {
+		change(s)
 	}
 	l := &pipes{make(chan net.Conn), make(chan struct{})}
 	served := make(chan error)

@@ -1,6 +1,7 @@
 package sshd
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -21,7 +22,7 @@ type client struct {
 	gone    chan struct{} // closed by Close
 	closing sync.Once
 
-	refusal Refusal // if it does not log in; for the goroutine that shakes hands
+	refusal Refusal // if it does not log in; for the goroutine that serves it
 
 	// Guarded by the server's mu, and not changed once they are set.
 	user, name string        // under which it has logged in, and of its key
@@ -33,6 +34,9 @@ type client struct {
 	agents   int                  // sessions that brought the agent along
 	detach   func()               // of the agent
 }
+
+// errLeft is why a client is not let in that might have been.
+var errLeft = errors.New("the client left before it was let in")
 
 type clientKey struct{}
 
@@ -80,25 +84,26 @@ func (c *client) welcome(user string, key ssh.PublicKey, conn func() *ssh.Server
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.clients[c] || c.sentAway != "" { // it has been closed meanwhile
-		return net.ErrClosed
+	if !c.waits() {
+		return errLeft
 	}
 	c.waiting.Stop()
 	c.user, c.name, c.key = user, name, key
-	s.running.Go(func() { c.watch(conn) })
+	s.serving.Go(func() { c.watch(conn) })
 	s.known(c)
 	s.Log.Info("SSH login", "user", user, "key", ssh.FingerprintSHA256(key), "name", name, "remote", c.RemoteAddr().String())
 	return nil
 }
 
-// failed is called for a client that did not log in. Close tells of those who have
+// failed is called for a client that did not log in. end tells of those who have
 // tried to; others are port scans, and clients that only look for the host key.
 func (s *Server) failed(conn net.Conn, err error) {
 	s.Log.Debug("SSH client left before it logged in", "remote", conn.RemoteAddr().String(), "err", err)
 }
 
-// Close ends the connection and what was listened on for it. gliderlabs/ssh
-// calls it at the end; it may be called twice.
+// Close ends the connection and what was listened on for it. It may be called twice,
+// and at any time: x/crypto/ssh calls it from a goroutine of its own as soon as the
+// client has gone, which may be while its key is judged.
 func (c *client) Close() error {
 	err := c.Conn.Close()
 	c.closing.Do(func() {
@@ -114,30 +119,42 @@ func (c *client) Close() error {
 		if detach != nil {
 			detach()
 		}
-		s := c.server
-		s.mu.Lock()
-		delete(s.clients, c)
-		if c.key == nil {
-			s.known(c)
-		}
-		s.mu.Unlock()
-		c.tell()
-		s.running.Done()
 	})
 	return err
 }
 
+// serve serves the client until it has gone and nobody is asked about it any more.
+func (c *client) serve() {
+	c.server.server.HandleConn(c)
+	c.end()
+}
+
+// end says how it was with the client, and forgets it. It is for the goroutine that
+// has served it: no other knows what there is to say, and only then is nothing of the
+// client left that would have to be counted.
+func (c *client) end() {
+	s := c.server
+	defer s.serving.Done()
+	c.tell()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, c)
+	s.known(c)
+}
+
 // tell says in the log how it was with a client that has gone.
 func (c *client) tell() {
-	remote, r := c.RemoteAddr().String(), c.refusal
+	s, remote, r := c.server, c.RemoteAddr().String(), c.refusal
 	if c.key != nil {
-		c.server.Log.Info("SSH connection ended", "user", c.user, "key", ssh.FingerprintSHA256(c.key), "name", c.name, "remote", remote)
+		s.Log.Info("SSH connection ended", "user", c.user, "key", ssh.FingerprintSHA256(c.key), "name", c.name, "remote", remote)
 		return
 	}
+	s.mu.Lock()
 	if r.Remote = remote; c.sentAway != "" {
 		r.Why = c.sentAway
 	}
+	s.mu.Unlock()
 	if r.Why != "" {
-		c.server.refused(r)
+		s.refused(r)
 	}
 }

@@ -289,6 +289,7 @@ func TestUserOfTheMoment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer c.end()
 	defer c.Close()
 	conn := func() *ssh.ServerConn { return nil }
 	if c.welcome("root", s.key.PublicKey(), conn) == nil || c.welcome("alice", newSigner(t).PublicKey(), conn) == nil || c.key != nil {

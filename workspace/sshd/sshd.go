@@ -74,7 +74,8 @@ type Server struct {
 	told       rate      // refusals of who has shown no key
 	toldOfKeys rate
 	sessions   map[*session]bool
-	running    sync.WaitGroup // clients and sessions
+	serving    sync.WaitGroup // clients
+	running    sync.WaitGroup // sessions
 }
 
 // Serve serves the clients that l accepts until Shutdown, or until l fails. It
@@ -93,7 +94,7 @@ func (s *Server) Serve(l net.Listener) error {
 	s.clients, s.sessions = make(map[*client]bool), make(map[*session]bool)
 	s.configure()
 	s.mu.Unlock()
-	err := s.server.Serve(&listener{l, s})
+	err := s.accept(l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -102,8 +103,8 @@ func (s *Server) Serve(l net.Listener) error {
 	return fmt.Errorf("accepting SSH clients: %w", err)
 }
 
-// configure makes the server of package gliderlabs/ssh, which accepts, shakes
-// hands and sees who wants what. Its own handlers of sessions and forwarding are
+// configure makes the server of package gliderlabs/ssh, which shakes hands and
+// sees who wants what. Its own handlers of sessions and forwarding are
 // not used: they write "\n" as "\r\n" to a terminal that is in raw mode, know no
 // terminal modes and no exit signals, and cut a connection off when one side has
 // only stopped sending.
@@ -135,7 +136,8 @@ func (s *Server) configure() {
 // Shutdown stops accepting and ends all connections. Programs that were started
 // in a session and still run are sent SIGHUP, as when a terminal is gone, and
 // SIGKILL if ctx ends before they do; what they have left in the background goes
-// on. It may be called twice.
+// on. A client of whom it is still asked whether they may log in is waited for
+// until ctx ends, and no longer. It may be called twice.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
@@ -152,6 +154,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 
 	ended := make(chan struct{})
 	go func() {
+		s.serving.Wait()
 		s.running.Wait()
 		close(ended)
 	}()
@@ -165,7 +168,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 		session.kill(syscall.SIGKILL)
 	}
 	s.mu.Unlock()
-	<-ended
+	s.running.Wait()
 }
 
 // Recheck ends the connections of who would not be let in any more. It stops with

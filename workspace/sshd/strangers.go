@@ -19,28 +19,32 @@ const (
 	maxStrangersOfHost = 10 // of them, from one address that is not loopback
 )
 
-// A listener accepts clients.
-type listener struct {
-	net.Listener
-	server *Server
-}
+// acceptPause is how long nobody is accepted when that has failed, but may not again.
+const acceptPause = 100 * time.Millisecond
 
-func (l *listener) Accept() (net.Conn, error) {
+// accept serves the clients that l accepts until it fails, and closes it.
+func (s *Server) accept(l net.Listener) error {
+	defer l.Close()
 	for {
-		conn, err := l.Listener.Accept()
+		conn, err := l.Accept()
+		if failed, ok := err.(net.Error); ok && failed.Temporary() { // there was no file descriptor left, say
+			time.Sleep(acceptPause)
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		c, err := l.server.admit(conn)
-		if err == nil {
-			return c, nil
+		c, err := s.admit(conn)
+		if err != nil {
+			conn.Close()
+			s.refused(Refusal{Remote: conn.RemoteAddr().String(), Why: err.Error()})
+			continue
 		}
-		conn.Close()
-		l.server.refused(Refusal{Remote: conn.RemoteAddr().String(), Why: err.Error()})
+		go c.serve()
 	}
 }
 
-// admit makes a client of a connection.
+// admit makes a client of a connection. It counts until its end.
 func (s *Server) admit(conn net.Conn) (*client, error) {
 	host := conn.RemoteAddr().String()
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -52,13 +56,13 @@ func (s *Server) admit(conn net.Conn) (*client, error) {
 	switch {
 	case s.closed:
 		return nil, ErrServerClosed
-	case len(s.strangers) >= 2*maxStrangers: // who was sent away has not ended yet
+	case len(s.strangers) >= 2*maxStrangers: // who has left, or was sent away, has not ended yet
 		return nil, errors.New("too many have not logged in yet")
 	}
 	s.makeRoom(host)
 	s.clients[c] = true
 	s.strangers = append(s.strangers, c)
-	s.running.Add(1)
+	s.serving.Add(1)
 	// Not a deadline: gliderlabs/ssh sets its own.
 	c.waiting = time.AfterFunc(loginTime, func() {
 		s.mu.Lock()
@@ -71,32 +75,41 @@ func (s *Server) admit(conn net.Conn) (*client, error) {
 // makeRoom sends a stranger away if there are too many for one more from an
 // address: of that address, else of those that have most. mu is held.
 func (s *Server) makeRoom(host string) {
+	var all []*client
 	waiting := make(map[string]int)
-	total := 0
 	for _, c := range s.strangers {
-		if c.sentAway == "" {
+		if c.waits() {
+			all = append(all, c)
 			waiting[c.host]++
-			total++
 		}
 	}
 	var crowded func(*client) bool
 	switch {
 	case waiting[host] >= maxStrangersOfHost && !isLoopback(host):
 		crowded = func(c *client) bool { return c.host == host }
-	case total >= maxStrangers:
+	case len(all) >= maxStrangers:
 		most := slices.Max(slices.Collect(maps.Values(waiting)))
 		crowded = func(c *client) bool { return waiting[c.host] == most }
 	default:
 		return
 	}
-	first := slices.IndexFunc(s.strangers, func(c *client) bool { return c.sentAway == "" && crowded(c) })
-	s.strangers[first].sendAway("too many came after it that have not logged in either")
+	all[slices.IndexFunc(all, crowded)].sendAway("too many came after it that have not logged in either")
+}
+
+// waits reports whether the client may still log in. The server's mu is held.
+func (c *client) waits() bool {
+	select {
+	case <-c.gone:
+		return false
+	default:
+		return c.key == nil && c.sentAway == ""
+	}
 }
 
 // sendAway ends the connection of a client that has not logged in. The server's mu
 // is held.
 func (c *client) sendAway(why string) {
-	if c.key == nil && c.server.clients[c] && c.sentAway == "" {
+	if c.waits() {
 		c.sentAway = why
 		c.Conn.Close()
 	}

@@ -21,7 +21,10 @@ func TestStrangers(t *testing.T) {
 		if err != nil {
 			t.Fatalf("a stranger from %s: %v", ip, err)
 		}
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() {
+			c.Close()
+			c.end()
+		})
 		return c
 	}
 	away := func() (all []*client) {
@@ -123,5 +126,5 @@ func TestStrangersOnLoopback(t *testing.T) {
 	}
 	io.Copy(io.Discard, first) // until it is ended
 	s.stop()
-	wantLog(t, s.log, "too many came after it")
+	wantLog(t, s.log, "remote="+first.LocalAddr().String()+` why="too many came after it`)
 }
