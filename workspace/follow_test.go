@@ -196,17 +196,6 @@ func TestFollowWithoutWatch(t *testing.T) {
 	})
 }
 
-// An answer that was overtaken by a later one teaches nothing.
-func TestFollowOvertaken(t *testing.T) {
-	s := newSource(&testServer{keys: []testKey{newEd25519(t)}}, nil)
-	mustKeys(t, s)
-	s.asked = 3
-	s.learn(3, nil, map[string]offer{"new": {}})
-	if s.learn(2, mustKeys(t, newSource(s.server, nil)), map[string]offer{"old": {}}); len(s.known) != 0 || len(s.offers) != 1 {
-		t.Errorf("there are %d keys and %d offers; want those of the later answer", len(s.known), len(s.offers))
-	}
-}
-
 // A saying is a log that says when it has a text.
 type saying struct {
 	text string

@@ -47,12 +47,12 @@ func (o offer) at(now time.Time) offer {
 
 // relist asks the server for the keys, and learns them.
 func (s *Source) relist(ctx context.Context) ([]sshagent.Key, error) {
-	s.mu.Lock()
-	s.asked++
-	number := s.asked
-	s.mu.Unlock()
+	number := s.number()
 	offered, err := s.server.OfferedKeys(ctx)
-	if err := s.note(err); err != nil {
+	if !s.note(number, err) {
+		return s.latest()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("listing keys: %w", err)
 	}
 	keys := make([]sshagent.Key, 0, len(offered))
@@ -70,16 +70,26 @@ func (s *Source) relist(ctx context.Context) ([]sshagent.Key, error) {
 		}
 		offers[string(public.Marshal())] = o.at(time.Now())
 	}
-	return s.learn(number, keys, offers), nil
+	return s.learn(number, keys, offers)
+}
+
+// latest is what the last request that counts has taught.
+func (s *Source) latest() ([]sshagent.Key, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil && s.err != nil {
+		return nil, fmt.Errorf("listing keys: %w", s.err)
+	}
+	return s.known, nil
 }
 
 // learn notes what was listed by a request, and returns what is listed now: not this if
 // a later request was answered earlier.
-func (s *Source) learn(number int64, keys []sshagent.Key, offers map[string]offer) []sshagent.Key {
+func (s *Source) learn(number int64, keys []sshagent.Key, offers map[string]offer) ([]sshagent.Key, error) {
 	s.mu.Lock()
 	if number < s.learned {
-		defer s.mu.Unlock()
-		return s.known
+		s.mu.Unlock()
+		return s.latest()
 	}
 	withdrawn := !keeps(offers, s.offers)
 	s.learned, s.known, s.offers = number, keys, offers
@@ -89,7 +99,7 @@ func (s *Source) learn(number int64, keys []sshagent.Key, offers map[string]offe
 		return !r.Added && (!ok || !reflect.DeepEqual(o.policy, r.policy))
 	})
 	s.withdraw(withdrawn)
-	return keys
+	return keys, nil
 }
 
 // keeps reports whether all that was offered is offered still, and the same.
