@@ -73,15 +73,15 @@ func (d *Daemon) openSecrets() (closeFiles func(), err error) {
 		return closeFiles, nil
 	}
 	s.cache = cache
-	s.heard = d.heard
+	s.heard = d.follow.hear
 	s.refused = func(err error) {
 		d.source.refuse(err)
 		d.agent.Forget()
-		d.ssh.ask()
+		d.ssh.ask(spread)
 	}
 	d.source.refused = func(err error) {
 		d.agent.Forget()
-		d.ssh.ask()
+		d.ssh.ask(spread)
 		s.doubt(err)
 	}
 	d.secrets = s

@@ -27,6 +27,7 @@ type followTest struct {
 	withdrawn int // how often the keys that are held were to be forgotten
 	hosts     int // how often the known hosts were asked for
 	refused   int
+	logins    []time.Duration // within which it was to be asked who may log in by SSH
 }
 
 func inFollowTest(t *testing.T, test func(f *followTest)) {
@@ -45,6 +46,10 @@ func inFollowTest(t *testing.T, test func(f *followTest)) {
 		f.follower = newFollower(source, func(context.Context) error {
 			count(&f.hosts)
 			return f.server.answer(t.Context(), new(int))
+		}, func(within time.Duration) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.logins = append(f.logins, within)
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -53,6 +58,7 @@ func inFollowTest(t *testing.T, test func(f *followTest)) {
 		time.Sleep(spread)
 		synctest.Wait()
 		f.want("at the beginning", 0, 1) // also of what the server was started with anew
+		f.logins = nil
 		test(f)
 		cancel()
 		running.Wait()
@@ -186,12 +192,12 @@ func TestFollowStopped(t *testing.T) {
 func TestFollowWithoutWatch(t *testing.T) {
 	inFollowTest(t, func(f *followTest) {
 		f.told.become(func() { f.told.watchErr = &api.Error{Kind: api.ErrNotFound, Message: "404 page not found"} })
-		f.pass(spread)
+		f.pass(unhurried)
 		f.mu.Lock()
 		f.withdrawn, f.hosts = 0, 0
 		f.mu.Unlock()
 		f.server.become(func() { f.server.mode = api.SignMode })
-		f.pass(pollEvery + spread)
+		f.pass(pollEvery + unhurried)
 		f.want("after the first poll", 1, 1)
 	})
 }

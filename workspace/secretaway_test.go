@@ -14,7 +14,7 @@ func TestSecretsWhileTheServerIsAway(t *testing.T) {
 		server := newSecretsServer(secret("a", "A", "~/a", "one"))
 		st := newSyncTest(t, server)
 		heard := 0
-		st.heard = func() { heard++ }
+		st.heard = func(api.WatchEvent) { heard++ }
 		defer st.begin()()
 		away := fmt.Errorf("no route: %w", api.ErrUnavailable)
 		server.become(func() { server.err = away })
