@@ -36,6 +36,19 @@ func (o offer) times() (times []time.Time) {
 	return times
 }
 
+// expired says why the key must not be used any more, even if it is listed still: the
+// server's clock may be behind.
+func (o offer) expired(now time.Time) error {
+	if o.expires.IsZero() || now.Before(o.expires) {
+		return nil
+	}
+	return &api.Error{
+		Kind:    api.ErrForbidden,
+		Message: "a rotation has replaced the key, which was offered until " + o.expires.UTC().Format(time.RFC3339),
+		Detail:  "use the key that has replaced it; if that time is not over, mend the clock of this machine",
+	}
+}
+
 // at is the offer as it is at a time.
 func (o offer) at(now time.Time) offer {
 	o.over = false

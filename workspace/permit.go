@@ -37,8 +37,11 @@ func (s *Source) Permit(r sshagent.Request) error {
 	return nil
 }
 
-// permit holds a request against a key's policy.
+// permit holds a request against a key's time and policy.
 func permit(o offer, r sshagent.Request, at time.Time) error {
+	if err := o.expired(at); err != nil {
+		return err
+	}
 	use := api.KeyUse{Key: o.name, Forwarded: r.Forwarded || r.BindFailed}
 	switch {
 	case r.SSHSIG != nil:
@@ -71,6 +74,9 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 }
 
 func shows(o offer, c sshagent.Session, at time.Time) error {
+	if err := o.expired(at); err != nil {
+		return err
+	}
 	use := api.KeyUse{Key: o.name, Forwarded: c.Forwarded || c.BindFailed}
 	if n := len(c.Binds); n > 0 && !c.Binds[n-1].Forwarding { // else it may go on from there
 		use.Host, use.Certificate = hostOf(c.Binds[n-1].HostKey.Marshal(), at)

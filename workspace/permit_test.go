@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -254,6 +256,25 @@ func TestProofReachesTheServer(t *testing.T) {
 	if err := s.Permit(sshagent.Request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {
 		t.Error("a key that the server does not list was permitted; want it refused")
 	}
+}
+
+// A server whose clock is behind lists a key still whose time is over here.
+func TestPermitByTheTimeListed(t *testing.T) {
+	key := newEd25519(t)
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Now().Add(time.Hour)
+		s := newSource(&testServer{keys: []testKey{key}, expires: &end}, nil)
+		for _, over := range []bool{false, true} {
+			offered := mustKeys(t, s)[0]
+			signing := s.Permit(sshagent.Request{Key: offered, SSHSIG: &signdata.SSHSIG{Namespace: "git"}})
+			for use, err := range map[string]error{"signing": signing, "listing the key": s.Show(offered, sshagent.Session{})} {
+				if over != (err != nil) || over && !strings.Contains(err.Error(), "was offered until "+end.UTC().Format(time.RFC3339)) {
+					t.Errorf("%s, with the time over %t: %v; want it refused then, with the time", use, over, err)
+				}
+			}
+			time.Sleep(time.Hour)
+		}
+	})
 }
 
 func TestRefusalsAreBounded(t *testing.T) {
