@@ -106,9 +106,9 @@ func TestFollow(t *testing.T) {
 			inFollowTest(t, func(f *followTest) {
 				f.tell(func() { change(f.server) })
 				f.want("when a key is "+name, 1, 1)
-				offers := f.keys.offers
-				if mustKeys(f.T, f.keys); !keeps(offers, f.keys.offers) || len(offers) != len(f.server.keys) {
-					t.Errorf("what is offered is %+v; want what the server lists", offers)
+				listed := f.keys.terms
+				if mustKeys(f.T, f.keys); !keeps(listed, f.keys.terms) || len(listed) != len(f.server.keys) {
+					t.Errorf("what is offered is %+v; want what the server lists", listed)
 				}
 				f.tell(func() {})
 				f.want("when something else has changed", 0, 1)
@@ -155,9 +155,9 @@ func TestFollowTimeAfterSleep(t *testing.T) {
 		f.want("when it is set", 1, 1)
 		f.keys.mu.Lock()
 		slept := time.Now()
-		for blob, o := range f.keys.offers {
-			o.policy.UsableUntil = &slept // by the clock, when the machine wakes
-			f.keys.offers[blob] = o
+		for blob, t := range f.keys.terms {
+			t.policy.UsableUntil = &slept // by the clock, when the machine wakes
+			f.keys.terms[blob] = t
 		}
 		f.keys.mu.Unlock()
 		f.pass(time.Minute)
@@ -182,7 +182,7 @@ func TestFollowStopped(t *testing.T) {
 		f.server.become(func() { f.server.err = nil })
 		f.told.become(func() { f.told.err = nil })
 		f.pass(watchMost + spread)
-		if len(f.keys.offers) != 2 {
+		if len(f.keys.terms) != 2 {
 			t.Error("when the workspace is taken again, there are no keys")
 		}
 	})

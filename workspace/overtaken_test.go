@@ -14,9 +14,9 @@ func TestFollowOvertaken(t *testing.T) {
 	s := newSource(&testServer{keys: []testKey{newEd25519(t)}}, nil)
 	mustKeys(t, s)
 	s.asked = 3
-	s.learn(3, nil, map[string]offer{"new": {}})
-	if s.learn(2, mustKeys(t, newSource(s.server, nil)), map[string]offer{"old": {}}); len(s.known) != 0 || len(s.offers) != 1 {
-		t.Errorf("there are %d keys and %d offers; want those of the later answer", len(s.known), len(s.offers))
+	s.learn(3, nil, map[string]terms{"new": {}})
+	if s.learn(2, mustKeys(t, newSource(s.server, nil)), map[string]terms{"old": {}}); len(s.known) != 0 || len(s.terms) != 1 {
+		t.Errorf("there are %d keys, and terms of %d; want those of the later answer", len(s.known), len(s.terms))
 	}
 }
 
@@ -60,7 +60,7 @@ func TestRefusalOvertaken(t *testing.T) {
 				if err := <-late; err != tt.answer && !errors.Is(err, tt.answer) {
 					t.Errorf("the first request ends with %v; want what the second one has taught: %v", err, tt.answer)
 				}
-				if o := s.LastOffer(); len(o.Keys) != tt.keys || len(s.offers) != tt.keys || (o.Error != "") != (tt.answer != nil) {
+				if o := s.LastOffer(); len(o.Keys) != tt.keys || len(s.terms) != tt.keys || (o.Error != "") != (tt.answer != nil) {
 					t.Errorf("%d keys are offered, and the error is %q; want %d, as the second request has said", len(o.Keys), o.Error, tt.keys)
 				}
 				if refused != tt.refused {

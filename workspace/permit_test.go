@@ -102,7 +102,7 @@ func TestPermit(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, use := range uses {
-			err := permit(offer{policy: tt.policy}, use, now)
+			err := permit(terms{policy: tt.policy}, use, now)
 			if want := slices.Contains(tt.permits, name); want != (err == nil) {
 				t.Errorf("policy %q, %s: %v; want permitted: %t", tt.name, name, err, want)
 			}
@@ -148,9 +148,9 @@ func TestPermitAuthority(t *testing.T) {
 		bound := &signdata.UserAuth{SessionID: []byte("session"), Method: signdata.HostBound, HostKey: tt.host.public.Marshal()}
 		client := sshagent.Session{Binds: []sshagent.SessionBind{bind}}
 		for what, err := range map[string]error{
-			"a login bound to it":    permit(offer{policy: policy}, sshagent.Request{UserAuth: bound}, now),
-			"a login in its session": permit(offer{policy: policy}, sshagent.Request{UserAuth: plain, Session: client}, now),
-			"listing the key to it":  shows(offer{policy: policy}, client, now),
+			"a login bound to it":    permit(terms{policy: policy}, sshagent.Request{UserAuth: bound}, now),
+			"a login in its session": permit(terms{policy: policy}, sshagent.Request{UserAuth: plain, Session: client}, now),
+			"listing the key to it":  shows(terms{policy: policy}, client, now),
 		} {
 			if (err == nil) != tt.want {
 				t.Errorf("a host %s, %s: %v; want permitted: %t", name, what, err, tt.want)
@@ -188,7 +188,7 @@ func TestShows(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, client := range clients {
-			if err, want := shows(offer{policy: tt.policy}, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
+			if err, want := shows(terms{policy: tt.policy}, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
 				t.Errorf("policy %q, a client %s: %v; want listed: %t", tt.name, name, err, want)
 			}
 		}

@@ -52,7 +52,7 @@ type Source struct {
 
 	mu      sync.Mutex
 	known   []sshagent.Key   // as listed last; nil: not listed, or refused since
-	offers  map[string]offer // of the known ones, by the public key's blob
+	terms   map[string]terms // of the known ones, by the public key's blob
 	asked   int64            // requests, which are numbered
 	learned int64            // the one that known is of, or its being nil
 	err     error            // of the last request
@@ -124,19 +124,19 @@ func (s *Source) refresh(ctx context.Context) error {
 	return err
 }
 
-// offered is how a key serves that was listed last.
-func (s *Source) offered(public ssh.PublicKey) (offer, bool) {
+// listed are the terms of a key, if it was listed last.
+func (s *Source) listed(public ssh.PublicKey) (terms, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.offers[string(public.Marshal())]
-	return o, ok
+	t, ok := s.terms[string(public.Marshal())]
+	return t, ok
 }
 
 // Signer fetches a private key. Its Close returns when no copy is left. A key
 // that stays at the server signs there.
 func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Signer, error) {
 	fingerprint := ssh.FingerprintSHA256(public)
-	if o, _ := s.offered(public); o.mode == api.SignMode {
+	if t, _ := s.listed(public); t.mode == api.SignMode {
 		s.log.Info("the server signs", "key", fingerprint)
 		return &remoteSigner{source: s, public: public}, nil
 	}
@@ -235,7 +235,7 @@ func (s *Source) note(number int64, err error) (counts bool) {
 	}
 	s.err = err
 	if isRefusal(err) {
-		s.learned, s.known, s.offers = number, nil, nil
+		s.learned, s.known, s.terms = number, nil, nil
 	}
 	s.mu.Unlock()
 	if err == nil {
@@ -253,7 +253,7 @@ func (s *Source) refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
-	s.err, s.learned, s.known, s.offers = err, s.asked, nil, nil
+	s.err, s.learned, s.known, s.terms = err, s.asked, nil, nil
 }
 
 // isRefusal reports whether the server has said that the workspace may not have
