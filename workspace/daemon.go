@@ -87,8 +87,6 @@ func NewDaemon(c Config) *Daemon {
 	}
 	d.source = NewSource(c.Client, d.log)
 	d.hosts = NewKnownHosts(c.Client)
-	d.follow = newFollower(d.source, d.hosts.refresh)
-	d.follow.heard = d.heard
 	d.agent = &sshagent.Server{
 		Source: d.source, Idle: c.Idle, Log: d.log,
 		NoAdd: c.NoAdd, Lifetime: c.AddLifetime, Keep: d.source.eraser.keepAdded, Confirm: Askpass(c.Askpass, d.log),
@@ -99,19 +97,14 @@ func NewDaemon(c Config) *Daemon {
 	// A workspace that the server has refused keeps nothing of what it had.
 	d.source.refused = func(error) {
 		d.agent.Forget()
-		d.ssh.ask()
+		d.ssh.ask(spread)
 	}
 	d.source.withdrawn = d.agent.ForgetSource
 	if c.SSHD != "" {
 		d.ssh = newSSH(c.Client, d.upstreams, d.sessionSecrets, c, d.log)
 	}
+	d.follow = newFollower(d.source, d.hosts.refresh, d.ssh.ask)
 	return d
-}
-
-// heard has asked again whatever the server tells of, but for secrets.
-func (d *Daemon) heard() {
-	d.follow.ask()
-	d.ssh.ask()
 }
 
 // Forget wipes every private key; the next signature fetches again.

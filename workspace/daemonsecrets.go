@@ -73,15 +73,15 @@ func (d *Daemon) openSecrets() (closeFiles func(), err error) {
 		return closeFiles, nil
 	}
 	s.cache = cache
-	s.heard = d.heard
+	s.heard = d.follow.hear
 	s.refused = func(err error) {
 		d.source.refuse(err)
 		d.agent.Forget()
-		d.ssh.ask()
+		d.ssh.ask(spread)
 	}
 	d.source.refused = func(err error) {
 		d.agent.Forget()
-		d.ssh.ask()
+		d.ssh.ask(spread)
 		s.doubt(err)
 	}
 	d.secrets = s
@@ -106,22 +106,24 @@ func memoryDir(runtimeDir, stateDir string) (string, error) {
 }
 
 // followServer follows the server until ctx ends or stop is called, which
-// removes the files of secrets. It may be called twice.
+// removes the files of secrets first: what else follows may wait for a server that
+// does not answer. stop may be called twice.
 func (d *Daemon) followServer(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { d.follow.run(ctx) })
+	var secrets, others sync.WaitGroup
+	others.Go(func() { d.follow.run(ctx) })
 	stopSecrets := func() {}
 	if d.secrets != nil {
 		stopSecrets = d.secrets.stop
-		running.Go(func() { d.secrets.run(ctx) })
+		secrets.Go(func() { d.secrets.run(ctx) })
 	} else {
-		running.Go(func() { watch(ctx, d.config.Client, d.follow) })
+		others.Go(func() { watch(ctx, d.config.Client, d.follow) })
 	}
 	return sync.OnceFunc(func() {
 		cancel()
-		running.Wait()
+		secrets.Wait()
 		stopSecrets()
+		others.Wait()
 	})
 }
 

@@ -27,6 +27,7 @@ type followTest struct {
 	withdrawn int // how often the keys that are held were to be forgotten
 	hosts     int // how often the known hosts were asked for
 	refused   int
+	logins    []time.Duration // within which it was to be asked who may log in by SSH
 }
 
 func inFollowTest(t *testing.T, test func(f *followTest)) {
@@ -45,6 +46,10 @@ func inFollowTest(t *testing.T, test func(f *followTest)) {
 		f.follower = newFollower(source, func(context.Context) error {
 			count(&f.hosts)
 			return f.server.answer(t.Context(), new(int))
+		}, func(within time.Duration) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.logins = append(f.logins, within)
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -53,6 +58,7 @@ func inFollowTest(t *testing.T, test func(f *followTest)) {
 		time.Sleep(spread)
 		synctest.Wait()
 		f.want("at the beginning", 0, 1) // also of what the server was started with anew
+		f.logins = nil
 		test(f)
 		cancel()
 		running.Wait()
@@ -100,9 +106,9 @@ func TestFollow(t *testing.T) {
 			inFollowTest(t, func(f *followTest) {
 				f.tell(func() { change(f.server) })
 				f.want("when a key is "+name, 1, 1)
-				offers := f.keys.offers
-				if mustKeys(f.T, f.keys); !keeps(offers, f.keys.offers) || len(offers) != len(f.server.keys) {
-					t.Errorf("what is offered is %+v; want what the server lists", offers)
+				listed := f.keys.terms
+				if mustKeys(f.T, f.keys); !keeps(listed, f.keys.terms) || len(listed) != len(f.server.keys) {
+					t.Errorf("what is offered is %+v; want what the server lists", listed)
 				}
 				f.tell(func() {})
 				f.want("when something else has changed", 0, 1)
@@ -149,9 +155,9 @@ func TestFollowTimeAfterSleep(t *testing.T) {
 		f.want("when it is set", 1, 1)
 		f.keys.mu.Lock()
 		slept := time.Now()
-		for blob, o := range f.keys.offers {
-			o.policy.UsableUntil = &slept // by the clock, when the machine wakes
-			f.keys.offers[blob] = o
+		for blob, t := range f.keys.terms {
+			t.policy.UsableUntil = &slept // by the clock, when the machine wakes
+			f.keys.terms[blob] = t
 		}
 		f.keys.mu.Unlock()
 		f.pass(time.Minute)
@@ -176,7 +182,7 @@ func TestFollowStopped(t *testing.T) {
 		f.server.become(func() { f.server.err = nil })
 		f.told.become(func() { f.told.err = nil })
 		f.pass(watchMost + spread)
-		if len(f.keys.offers) != 2 {
+		if len(f.keys.terms) != 2 {
 			t.Error("when the workspace is taken again, there are no keys")
 		}
 	})
@@ -186,25 +192,14 @@ func TestFollowStopped(t *testing.T) {
 func TestFollowWithoutWatch(t *testing.T) {
 	inFollowTest(t, func(f *followTest) {
 		f.told.become(func() { f.told.watchErr = &api.Error{Kind: api.ErrNotFound, Message: "404 page not found"} })
-		f.pass(spread)
+		f.pass(unhurried)
 		f.mu.Lock()
 		f.withdrawn, f.hosts = 0, 0
 		f.mu.Unlock()
 		f.server.become(func() { f.server.mode = api.SignMode })
-		f.pass(pollEvery + spread)
+		f.pass(pollEvery + unhurried)
 		f.want("after the first poll", 1, 1)
 	})
-}
-
-// An answer that was overtaken by a later one teaches nothing.
-func TestFollowOvertaken(t *testing.T) {
-	s := newSource(&testServer{keys: []testKey{newEd25519(t)}}, nil)
-	mustKeys(t, s)
-	s.asked = 3
-	s.learn(3, nil, map[string]offer{"new": {}})
-	if s.learn(2, mustKeys(t, newSource(s.server, nil)), map[string]offer{"old": {}}); len(s.known) != 0 || len(s.offers) != 1 {
-		t.Errorf("there are %d keys and %d offers; want those of the later answer", len(s.known), len(s.offers))
-	}
 }
 
 // A saying is a log that says when it has a text.

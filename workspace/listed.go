@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
 )
 
@@ -16,47 +15,18 @@ import (
 // the machine slept: timers stand still then.
 const keyLookEvery = time.Minute
 
-// An offer is how a key serves, what it signs, and until when.
-type offer struct {
-	name    string
-	mode    api.KeyMode
-	policy  api.KeyPolicy
-	expires time.Time // when it is not offered any more; zero: that is not known
-	over    bool      // its time, by policy or expires, was over when that was last looked at
-}
-
-// times are those from which on the server has another answer about the key.
-func (o offer) times() (times []time.Time) {
-	if o.policy.UsableUntil != nil {
-		times = append(times, *o.policy.UsableUntil)
-	}
-	if !o.expires.IsZero() {
-		times = append(times, o.expires)
-	}
-	return times
-}
-
-// at is the offer as it is at a time.
-func (o offer) at(now time.Time) offer {
-	o.over = false
-	for _, t := range o.times() {
-		o.over = o.over || !now.Before(t)
-	}
-	return o
-}
-
 // relist asks the server for the keys, and learns them.
 func (s *Source) relist(ctx context.Context) ([]sshagent.Key, error) {
-	s.mu.Lock()
-	s.asked++
-	number := s.asked
-	s.mu.Unlock()
+	number := s.number()
 	offered, err := s.server.OfferedKeys(ctx)
-	if err := s.note(err); err != nil {
+	if !s.note(number, err) {
+		return s.latest()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("listing keys: %w", err)
 	}
 	keys := make([]sshagent.Key, 0, len(offered))
-	offers := make(map[string]offer, len(offered))
+	listed := make(map[string]terms, len(offered))
 	for _, k := range offered {
 		public, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(k.PublicKey))
 		if err != nil {
@@ -64,42 +34,42 @@ func (s *Source) relist(ctx context.Context) ([]sshagent.Key, error) {
 			continue
 		}
 		keys = append(keys, sshagent.Key{Public: public, Comment: comment})
-		o := offer{name: k.Name, mode: k.Mode, policy: k.Policy}
+		t := terms{name: k.Name, mode: k.Mode, policy: k.Policy}
 		if k.ExpiresAt != nil {
-			o.expires = *k.ExpiresAt
+			t.expires = *k.ExpiresAt
 		}
-		offers[string(public.Marshal())] = o.at(time.Now())
+		listed[string(public.Marshal())] = t.at(time.Now())
 	}
-	return s.learn(number, keys, offers), nil
+	return s.learn(number, keys, listed)
+}
+
+// latest is what the last request that counts has taught.
+func (s *Source) latest() ([]sshagent.Key, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil && s.err != nil {
+		return nil, fmt.Errorf("listing keys: %w", s.err)
+	}
+	return s.known, nil
 }
 
 // learn notes what was listed by a request, and returns what is listed now: not this if
 // a later request was answered earlier.
-func (s *Source) learn(number int64, keys []sshagent.Key, offers map[string]offer) []sshagent.Key {
+func (s *Source) learn(number int64, keys []sshagent.Key, listed map[string]terms) ([]sshagent.Key, error) {
 	s.mu.Lock()
 	if number < s.learned {
-		defer s.mu.Unlock()
-		return s.known
+		s.mu.Unlock()
+		return s.latest()
 	}
-	withdrawn := !keeps(offers, s.offers)
-	s.learned, s.known, s.offers = number, keys, offers
+	withdrawn := !keeps(listed, s.terms)
+	s.learned, s.known, s.terms = number, keys, listed
 	s.mu.Unlock()
 	s.refusals.drop(func(r keptRefusal) bool {
-		o, ok := offers[r.public]
-		return !r.Added && (!ok || !reflect.DeepEqual(o.policy, r.policy))
+		t, ok := listed[r.public]
+		return !r.Added && (!ok || !reflect.DeepEqual(t.policy, r.policy))
 	})
 	s.withdraw(withdrawn)
-	return keys
-}
-
-// keeps reports whether all that was offered is offered still, and the same.
-func keeps(offers, old map[string]offer) bool {
-	for blob, o := range old {
-		if now, ok := offers[blob]; !ok || !reflect.DeepEqual(now, o) {
-			return false
-		}
-	}
-	return true
+	return keys, nil
 }
 
 // withdraw has the private keys forgotten that are held, if one of them must not be any
@@ -116,12 +86,12 @@ func (s *Source) withdraw(withdrawn bool) {
 func (s *Source) look() (over bool) {
 	s.mu.Lock()
 	now := time.Now()
-	offers := make(map[string]offer, len(s.offers))
-	for blob, o := range s.offers {
-		offers[blob] = o.at(now)
+	listed := make(map[string]terms, len(s.terms))
+	for blob, t := range s.terms {
+		listed[blob] = t.at(now)
 	}
-	over = !keeps(offers, s.offers)
-	s.offers = offers
+	over = !keeps(listed, s.terms)
+	s.terms = listed
 	s.mu.Unlock()
 	s.withdraw(over)
 	return over
@@ -132,9 +102,9 @@ func (s *Source) untilLook() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait, now := keyLookEvery, time.Now()
-	for _, o := range s.offers {
-		for _, t := range o.times() {
-			if left := t.Sub(now); left > 0 {
+	for _, t := range s.terms {
+		for _, end := range t.times() {
+			if left := end.Sub(now); left > 0 {
 				wait = min(wait, left)
 			}
 		}

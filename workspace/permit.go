@@ -20,16 +20,16 @@ var errNotOffered = errors.New("the server does not offer this key any more")
 // Permit says why a key must not sign. What the server is to sign it checks again;
 // whether the client is on another machine, only the agent sees.
 func (s *Source) Permit(r sshagent.Request) error {
-	o, ok := s.offered(r.Key.Public)
+	t, ok := s.listed(r.Key.Public)
 	if !ok {
 		return errNotOffered
 	}
-	err := withRemedy(permit(o, r, time.Now()))
+	err := withRemedy(permit(t, r, time.Now()))
 	if err != nil {
 		s.keptBack(r.Key.Public, err)
 		return err
 	}
-	if o.mode == api.SignMode && r.UserAuth != nil {
+	if t.mode == api.SignMode && r.UserAuth != nil {
 		if b := loginBind(r); b != nil && b.Signature != nil {
 			s.proofs.put(b.SessionID, api.HostProof{Key: b.HostKey.Marshal(), Signature: ssh.Marshal(b.Signature)})
 		}
@@ -37,9 +37,12 @@ func (s *Source) Permit(r sshagent.Request) error {
 	return nil
 }
 
-// permit holds a request against a key's policy.
-func permit(o offer, r sshagent.Request, at time.Time) error {
-	use := api.KeyUse{Key: o.name, Forwarded: r.Forwarded || r.BindFailed}
+// permit holds a request against a key's time and policy.
+func permit(t terms, r sshagent.Request, at time.Time) error {
+	if err := t.expired(at); err != nil {
+		return err
+	}
+	use := api.KeyUse{Key: t.name, Forwarded: r.Forwarded || r.BindFailed}
 	switch {
 	case r.SSHSIG != nil:
 		use.Namespace = r.SSHSIG.Namespace
@@ -52,30 +55,33 @@ func permit(o offer, r sshagent.Request, at time.Time) error {
 			use.Host, use.Certificate = hostOf(b.HostKey.Marshal(), at)
 		}
 	}
-	return o.policy.Permits(use, at)
+	return t.policy.Permits(use, at)
 }
 
 // Show says why a client must not see a key listed. Where it leads decides, as far
 // as that is known: a client that has bound nothing (ssh-add, ssh-keygen, a library)
 // sees what is usable at all.
 func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
-	o, ok := s.offered(key.Public)
+	t, ok := s.listed(key.Public)
 	if !ok {
 		return errNotOffered
 	}
-	err := withRemedy(shows(o, c, time.Now()))
+	err := withRemedy(shows(t, c, time.Now()))
 	if err != nil {
 		s.keptBack(key.Public, err)
 	}
 	return err
 }
 
-func shows(o offer, c sshagent.Session, at time.Time) error {
-	use := api.KeyUse{Key: o.name, Forwarded: c.Forwarded || c.BindFailed}
+func shows(t terms, c sshagent.Session, at time.Time) error {
+	if err := t.expired(at); err != nil {
+		return err
+	}
+	use := api.KeyUse{Key: t.name, Forwarded: c.Forwarded || c.BindFailed}
 	if n := len(c.Binds); n > 0 && !c.Binds[n-1].Forwarding { // else it may go on from there
 		use.Host, use.Certificate = hostOf(c.Binds[n-1].HostKey.Marshal(), at)
 	}
-	return o.policy.Shows(use, at)
+	return t.policy.Shows(use, at)
 }
 
 // hostOf is what a policy goes by: the fingerprint of a host's key, and what an
@@ -160,10 +166,10 @@ type refusals struct {
 
 // keptBack notes why a key has not signed, or was not shown, with what people know it by.
 func (s *Source) keptBack(public ssh.PublicKey, err error) {
-	o, _ := s.offered(public)
+	t, _ := s.listed(public)
 	s.refusals.add(keptRefusal{
 		StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(public), Comment: s.comment(public), Why: err.Error()},
-		public:       string(public.Marshal()), policy: o.policy,
+		public:       string(public.Marshal()), policy: t.policy,
 		away: isAway(err),
 	})
 }

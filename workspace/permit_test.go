@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -100,7 +102,7 @@ func TestPermit(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, use := range uses {
-			err := permit(offer{policy: tt.policy}, use, now)
+			err := permit(terms{policy: tt.policy}, use, now)
 			if want := slices.Contains(tt.permits, name); want != (err == nil) {
 				t.Errorf("policy %q, %s: %v; want permitted: %t", tt.name, name, err, want)
 			}
@@ -146,9 +148,9 @@ func TestPermitAuthority(t *testing.T) {
 		bound := &signdata.UserAuth{SessionID: []byte("session"), Method: signdata.HostBound, HostKey: tt.host.public.Marshal()}
 		client := sshagent.Session{Binds: []sshagent.SessionBind{bind}}
 		for what, err := range map[string]error{
-			"a login bound to it":    permit(offer{policy: policy}, sshagent.Request{UserAuth: bound}, now),
-			"a login in its session": permit(offer{policy: policy}, sshagent.Request{UserAuth: plain, Session: client}, now),
-			"listing the key to it":  shows(offer{policy: policy}, client, now),
+			"a login bound to it":    permit(terms{policy: policy}, sshagent.Request{UserAuth: bound}, now),
+			"a login in its session": permit(terms{policy: policy}, sshagent.Request{UserAuth: plain, Session: client}, now),
+			"listing the key to it":  shows(terms{policy: policy}, client, now),
 		} {
 			if (err == nil) != tt.want {
 				t.Errorf("a host %s, %s: %v; want permitted: %t", name, what, err, tt.want)
@@ -186,7 +188,7 @@ func TestShows(t *testing.T) {
 		{"it is not", api.KeyPolicy{UsableUntil: new(now.Add(time.Second))}, all},
 	} {
 		for name, client := range clients {
-			if err, want := shows(offer{policy: tt.policy}, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
+			if err, want := shows(terms{policy: tt.policy}, client, now), slices.Contains(tt.shows, name); want != (err == nil) {
 				t.Errorf("policy %q, a client %s: %v; want listed: %t", tt.name, name, err, want)
 			}
 		}
@@ -254,6 +256,25 @@ func TestProofReachesTheServer(t *testing.T) {
 	if err := s.Permit(sshagent.Request{Key: sshagent.Key{Public: git.public}, SSHSIG: &signdata.SSHSIG{Namespace: "git"}}); err == nil {
 		t.Error("a key that the server does not list was permitted; want it refused")
 	}
+}
+
+// A server whose clock is behind lists a key still whose time is over here.
+func TestPermitByTheTimeListed(t *testing.T) {
+	key := newEd25519(t)
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Now().Add(time.Hour)
+		s := newSource(&testServer{keys: []testKey{key}, expires: &end}, nil)
+		for _, over := range []bool{false, true} {
+			offered := mustKeys(t, s)[0]
+			signing := s.Permit(sshagent.Request{Key: offered, SSHSIG: &signdata.SSHSIG{Namespace: "git"}})
+			for use, err := range map[string]error{"signing": signing, "listing the key": s.Show(offered, sshagent.Session{})} {
+				if over != (err != nil) || over && !strings.Contains(err.Error(), "was offered until "+end.UTC().Format(time.RFC3339)) {
+					t.Errorf("%s, with the time over %t: %v; want it refused then, with the time", use, over, err)
+				}
+			}
+			time.Sleep(time.Hour)
+		}
+	})
 }
 
 func TestRefusalsAreBounded(t *testing.T) {

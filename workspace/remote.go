@@ -66,6 +66,7 @@ func (r *remoteSigner) sign(wanted context.Context, fingerprint string, data []b
 	}
 	ctx, cancel := context.WithTimeout(wanted, signTimeout)
 	defer cancel()
+	number := r.source.number()
 	blob, err := r.source.server.Sign(ctx, request)
 	if errors.Is(err, api.ErrConflict) { // the key's settings were changed at the same time
 		blob, err = r.source.server.Sign(ctx, request)
@@ -73,7 +74,7 @@ func (r *remoteSigner) sign(wanted context.Context, fingerprint string, data []b
 	if err != nil && wanted.Err() != nil {
 		return nil, context.Cause(wanted)
 	}
-	if err := r.source.noteUse(err); err != nil {
+	if r.source.noteUse(number, err); err != nil {
 		return nil, err
 	}
 	sig := new(ssh.Signature)

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -14,7 +15,7 @@ func TestSecretsWhileTheServerIsAway(t *testing.T) {
 		server := newSecretsServer(secret("a", "A", "~/a", "one"))
 		st := newSyncTest(t, server)
 		heard := 0
-		st.heard = func() { heard++ }
+		st.heard = func(api.WatchEvent) { heard++ }
 		defer st.begin()()
 		away := fmt.Errorf("no route: %w", api.ErrUnavailable)
 		server.become(func() { server.err = away })
@@ -126,5 +127,34 @@ func TestSecretsOfAServerWithoutSecrets(t *testing.T) {
 		if _, _, reports := server.counts(); len(reports) != 0 {
 			t.Errorf("there are reports %+v; want none to a server that takes none", reports)
 		}
+	})
+}
+
+// The files go at once when the daemon ends, also if a question about something else is
+// not answered.
+func TestSecretsGoWhileOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSyncTest(t, newSecretsServer(secret("a", "A", "~/a", "one")))
+		answer := make(chan struct{})
+		d := &Daemon{secrets: st.secretSync}
+		d.follow = newFollower(newSource(&testServer{}, nil), func(context.Context) error { <-answer; return nil }, d.ssh.ask)
+		st.start(t.Context())
+		st.want("before", "A=one", "~/a=one", "")
+		stop := d.followServer(t.Context())
+		d.follow.ask(spread)
+		st.pass(spread)
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		synctest.Wait()
+		if files := st.files.String(); files != "" {
+			t.Errorf("while the known hosts are asked for, the files %q stay; want none", files)
+		}
+		select {
+		case <-stopped:
+			t.Error("stop has returned while the follower runs")
+		default:
+		}
+		close(answer)
+		<-stopped
 	})
 }

@@ -25,6 +25,7 @@ type secretsServer struct {
 	watches  int
 	after    []int64 // of each watch
 	reports  []api.DeliveryReport
+	hosts    int           // changes of the known hosts, which are told with the revision of the event before
 	told     chan struct{} // closed and made anew with each change
 }
 
@@ -91,10 +92,12 @@ func (s *secretsServer) Watch(ctx context.Context, after int64, handle func(api.
 	s.mu.Lock()
 	s.watches++
 	s.after = append(s.after, after)
+	hosts := s.hosts
 	s.mu.Unlock()
 	for first := true; ; first = false {
 		s.mu.Lock()
-		err, revision, told := s.err, s.given.Revision, s.told
+		err, revision, told, changed := s.err, s.given.Revision, s.told, s.given.Revision != after || s.hosts != hosts
+		hosts = s.hosts
 		if err == nil {
 			err = s.watchErr
 		}
@@ -113,7 +116,7 @@ func (s *secretsServer) Watch(ctx context.Context, after int64, handle func(api.
 				return err
 			}
 		}
-		if revision != after {
+		if changed {
 			after = revision
 			if err := handle(api.WatchEvent{Kind: api.WatchChanged, Revision: revision}); err != nil {
 				return err

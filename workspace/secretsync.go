@@ -15,6 +15,7 @@ import (
 
 const (
 	spread         = 100 * time.Millisecond // over which the workspaces of one user ask after a change
+	unhurried      = 3 * time.Second        // over which all ask after what every one of them is told
 	secretsTimeout = 10 * time.Second       // for one request
 	collectAfter   = time.Second            // after a fetch: many changes, one collection
 )
@@ -34,9 +35,9 @@ type secretSync struct {
 	cache   *secretCache // nil: none
 	home    string
 	log     *slog.Logger
-	refused func(error) // called when the server has refused the workspace
-	heard   func()      // called when the server tells something, or may have something to tell
-	collect func()      // erases what a fetch has left behind
+	refused func(error)          // called when the server has refused the workspace
+	heard   func(api.WatchEvent) // called with what the server tells, with a zero one if it may have something to tell
+	collect func()               // erases what a fetch has left behind
 
 	wake       chan struct{} // holds one: ask the server
 	ended      chan struct{} // closed when nothing changes any more
@@ -62,7 +63,7 @@ func newSecretSync(server secretServer, files fileStore, home string, log *slog.
 	collecting := time.NewTimer(time.Hour)
 	collecting.Stop()
 	return &secretSync{
-		server: server, files: files, home: home, log: log, refused: func(error) {}, heard: func() {}, collect: harden.Collect,
+		server: server, files: files, home: home, log: log, refused: func(error) {}, heard: func(api.WatchEvent) {}, collect: harden.Collect,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		fetching: newRetry(watchLeast, watchMost), appealing: newRetry(time.Second, watchMost),
 		delivering: newRetry(5*time.Second, time.Minute), reporting: newRetry(time.Second, time.Minute),

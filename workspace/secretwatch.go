@@ -25,7 +25,7 @@ func (s *secretSync) unwatched(err error) {
 		s.doubt(err)
 	case errors.Is(err, api.ErrNotFound):
 		s.setLink(func(l *link) { l.polled = true })
-		s.heard()
+		s.heard(api.WatchEvent{})
 		s.ask()
 	default:
 		s.lost(err)
@@ -34,7 +34,7 @@ func (s *secretSync) unwatched(err error) {
 
 // told hears what the server tells.
 func (s *secretSync) told(e api.WatchEvent) error {
-	s.heard()
+	s.heard(e)
 	switch e.Kind {
 	case api.WatchStopped:
 		return errStopped

@@ -52,9 +52,9 @@ type Source struct {
 
 	mu      sync.Mutex
 	known   []sshagent.Key   // as listed last; nil: not listed, or refused since
-	offers  map[string]offer // of the known ones, by the public key's blob
-	asked   int64            // requests for the list, which are numbered
-	learned int64            // the one that known is of
+	terms   map[string]terms // of the known ones, by the public key's blob
+	asked   int64            // requests, which are numbered
+	learned int64            // the one that known is of, or its being nil
 	err     error            // of the last request
 }
 
@@ -124,19 +124,19 @@ func (s *Source) refresh(ctx context.Context) error {
 	return err
 }
 
-// offered is how a key serves that was listed last.
-func (s *Source) offered(public ssh.PublicKey) (offer, bool) {
+// listed are the terms of a key, if it was listed last.
+func (s *Source) listed(public ssh.PublicKey) (terms, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.offers[string(public.Marshal())]
-	return o, ok
+	t, ok := s.terms[string(public.Marshal())]
+	return t, ok
 }
 
 // Signer fetches a private key. Its Close returns when no copy is left. A key
 // that stays at the server signs there.
 func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Signer, error) {
 	fingerprint := ssh.FingerprintSHA256(public)
-	if o, _ := s.offered(public); o.mode == api.SignMode {
+	if t, _ := s.listed(public); t.mode == api.SignMode {
 		s.log.Info("the server signs", "key", fingerprint)
 		return &remoteSigner{source: s, public: public}, nil
 	}
@@ -164,8 +164,10 @@ func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Sig
 // for a while, by goroutines of net/http, outside of harden.Do; it is sealed.
 func (s *Source) fetch(ctx context.Context, public ssh.PublicKey) (kept *harden.Shielded, err error) {
 	return fetchPrivate(public, func(r api.FetchKeyRequest) ([]byte, error) {
+		number := s.number()
 		sealed, err := s.server.FetchKey(ctx, r)
-		return sealed, s.noteUse(err)
+		s.noteUse(number, err)
+		return sealed, err
 	})
 }
 
@@ -206,21 +208,34 @@ func open(recipient *api.Recipient, public ssh.PublicKey, sealed []byte) (*harde
 	return harden.Shield(key)
 }
 
-// noteUse is note for the use of one key. That it is not allowed, by the key's
-// mode or policy, says nothing about the workspace.
-func (s *Source) noteUse(err error) error {
-	if errors.Is(err, api.ErrForbidden) {
-		return err
-	}
-	return s.note(err)
+// number is that of a request which begins now. Of two requests, the later one counts,
+// whichever is answered first.
+func (s *Source) number() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	return s.asked
 }
 
-// note remembers how a request ended, acts on a refusal, and returns err.
-func (s *Source) note(err error) error {
+// noteUse is note for the use of one key. That it is not allowed, by the key's
+// mode or policy, says nothing about the workspace.
+func (s *Source) noteUse(number int64, err error) {
+	if !errors.Is(err, api.ErrForbidden) {
+		s.note(number, err)
+	}
+}
+
+// note remembers how a request ended, and acts on a refusal. It reports whether the
+// request counts: it does not if it began before the one that has taught what holds.
+func (s *Source) note(number int64, err error) (counts bool) {
 	s.mu.Lock()
+	if number < s.learned {
+		s.mu.Unlock()
+		return false
+	}
 	s.err = err
 	if isRefusal(err) {
-		s.known, s.offers = nil, nil
+		s.learned, s.known, s.terms = number, nil, nil
 	}
 	s.mu.Unlock()
 	if err == nil {
@@ -229,15 +244,16 @@ func (s *Source) note(err error) error {
 	if isRefusal(err) && s.refused != nil {
 		s.refused(err)
 	}
-	return err
+	return true
 }
 
 // refuse offers nothing any more, as the server has said elsewhere that the
-// workspace is refused.
+// workspace is refused. What was asked for before that does not count.
 func (s *Source) refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err, s.known, s.offers = err, nil, nil
+	s.asked++
+	s.err, s.learned, s.known, s.terms = err, s.asked, nil, nil
 }
 
 // isRefusal reports whether the server has said that the workspace may not have

@@ -40,7 +40,7 @@ type sshService struct {
 	account sshd.Account
 	collect func() // erases what a fetch, or the key's use, has left behind
 	log     *slog.Logger
-	wake    chan struct{} // holds one: ask the server
+	alarm   *alarm // ask the server
 	agents  sshd.Agents
 	secrets func() ([]byte, error) // for a session, as JSON of a SecretState
 	serving sshServing             // but for the host key
@@ -70,7 +70,7 @@ type sshChild interface {
 // programs of sessions what secrets returns.
 func newSSH(server sshServer, agents sshd.Agents, secrets func() ([]byte, error), c Config, log *slog.Logger) *sshService {
 	return &sshService{
-		server: server, account: c.SSHAccount, collect: harden.Collect, log: log, wake: make(chan struct{}, 1),
+		server: server, account: c.SSHAccount, collect: harden.Collect, log: log, alarm: newAlarm(),
 		agents: agents, secrets: secrets, serving: sshServing{Account: c.SSHAccount, SFTP: c.SFTP, Environ: c.SSHEnviron},
 	}
 }
@@ -106,13 +106,9 @@ func (s *sshService) users() []string {
 }
 
 // ask has the server asked soon. It does nothing on nil.
-func (s *sshService) ask() {
-	if s == nil {
-		return
-	}
-	select {
-	case s.wake <- struct{}{}:
-	default: // somebody has asked already
+func (s *sshService) ask(within time.Duration) {
+	if s != nil {
+		s.alarm.within(within)
 	}
 }
 
@@ -183,11 +179,13 @@ func (s *sshService) follow(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			again.done()
+			s.alarm.off()
 			return
 		case <-regular.C:
 		case <-again.C:
-		case <-s.wake:
+		case <-s.alarm.C:
 		}
+		s.alarm.off()
 		if s.refresh(ctx) {
 			again.done()
 		} else {

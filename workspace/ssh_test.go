@@ -111,7 +111,8 @@ func TestSSHFollowsServer(t *testing.T) {
 		}
 		tell := func(change func()) {
 			server.become(change)
-			s.ask()
+			s.ask(spread)
+			time.Sleep(spread)
 			synctest.Wait()
 		}
 		if tell(func() { server.err = api.ErrUnavailable }); !in("alice") {
@@ -124,6 +125,7 @@ func TestSSHFollowsServer(t *testing.T) {
 		if st := s.stateNow(true); st.Error != "" || st.LoginKeys != 1 {
 			t.Errorf("when others have its answer, the state is %+v; want it not away", st)
 		}
+		time.Sleep(spread)
 		if synctest.Wait(); s.state().Error != "" {
 			t.Error("when others have its answer, it was not asked again")
 		}

@@ -27,8 +27,9 @@ func (s *sshService) hostKey(ctx context.Context) *signer {
 		case <-ctx.Done():
 			return nil
 		case <-again.C:
-		case <-s.wake:
+		case <-s.alarm.C:
 		}
+		s.alarm.off()
 	}
 }
 

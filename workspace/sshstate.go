@@ -64,7 +64,7 @@ func (s *sshService) stateNow(answers bool) *StateSSH {
 	s.mu.Unlock()
 	if answers && away {
 		st.Error = ""
-		s.ask()
+		s.ask(spread)
 	}
 	return st
 }

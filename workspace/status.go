@@ -154,8 +154,8 @@ func (d *Daemon) state(ctx context.Context) State {
 	keys, keysErr := d.source.Keys(ctx)
 	s.Refusals = d.source.refusals.last() // of those before, this has dropped what is over
 	for _, k := range keys {
-		o, _ := d.source.offered(k.Public)
-		s.Keys = append(s.Keys, StateKey{o.name, ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(o.mode), o.policy})
+		t, _ := d.source.listed(k.Public)
+		s.Keys = append(s.Keys, StateKey{t.name, ssh.FingerprintSHA256(k.Public), k.Public.Type(), k.Comment, api.Strictest(t.mode), t.policy})
 	}
 	if err = cmp.Or(err, keysErr); err != nil {
 		s.ServerError, s.Refused = err.Error(), isRefusal(err)

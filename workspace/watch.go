@@ -28,15 +28,22 @@ type watchServer interface {
 // A listener hears what the server tells.
 type listener interface {
 	revision() int64           // that is known already; 0: none is
-	told(api.WatchEvent) error // errStopped if it was told that
+	told(api.WatchEvent) error // errStopped if it was told that; see watch
 	unwatched(error)           // a watch was not to be had, or has ended
 }
 
-// watch has l follow what the server tells, until ctx ends.
+// watch has l follow what the server tells, until ctx ends. That a watch has begun is told
+// with the revision that was known: the server tells of it if there is another one by then.
 func watch(ctx context.Context, server watchServer, l listener) {
 	for tries := 0; ; tries++ {
 		began := time.Now()
-		err := server.Watch(ctx, l.revision(), l.told)
+		known := l.revision()
+		err := server.Watch(ctx, known, func(e api.WatchEvent) error {
+			if e.Kind == "" {
+				e.Revision = known
+			}
+			return l.told(e)
+		})
 		if ctx.Err() != nil {
 			return
 		}
