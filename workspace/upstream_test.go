@@ -108,7 +108,8 @@ func TestDetachWhatWasNotAttached(t *testing.T) {
 		}
 	}
 	refused(ownSocket, "the ssh-agent at "+ownSocket+" was not attached: SSH_AUTH_SOCK named it when the daemon started", "to be without its keys, start the daemon without SSH_AUTH_SOCK")
-	refused("", "no ssh-agent is attached by its socket: ssh -A from 192.0.2.7:40000", `it goes with its session; "ssh -a" brings none`)
+	refused("", `"" is not an absolute path`, "give the path of an ssh-agent's socket, as SSH_AUTH_SOCK has it")
+	refused(AgentSocket(d.config.Dir), "no ssh-agent is attached by its socket: ssh -A from 192.0.2.7:40000", `it goes with its session; "ssh -a" brings none`)
 	a := forwardKeyring(t, newEd25519(t))
 	d.mustAttach(t, a.path)
 	refused(symlink(t, AgentSocket(d.config.Dir)), "several ssh-agents are there: ssh -A from 192.0.2.7:40000, "+a.path, "say which: latchkey agent detach SOCKET")
