@@ -3,12 +3,14 @@ package workspace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/ssh/agent"
@@ -91,6 +93,27 @@ func TestAttachAgent(t *testing.T) {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %q", want)
 		}
+	}
+}
+
+// Of those that come at the same time with the same agent, one attaches it.
+func TestAttachAtOnce(t *testing.T) {
+	var u upstreams
+	for i := range 1000 { // so that looking through them takes a while
+		u.list = append(u.list, &upstreamAgent{StateAgent: StateAgent{Socket: fmt.Sprint("/none/agent.", i)}})
+	}
+	var coming sync.WaitGroup
+	for range 16 {
+		coming.Go(func() {
+			if u.lockWithout("/agent.1") {
+				defer u.mu.Unlock()
+				u.list = append(u.list, &upstreamAgent{StateAgent: StateAgent{Socket: "/agent.1"}})
+			}
+		})
+	}
+	coming.Wait()
+	if n := len(u.known()) - 1000; n != 1 {
+		t.Fatalf("%d agents are attached; want one", n)
 	}
 }
 
