@@ -140,8 +140,11 @@ func (s *daemonSigner) whyNot(since time.Time) error {
 	ctx, cancel := context.WithTimeout(context.Background(), offerTimeout)
 	defer cancel()
 	last, err := workspace.LastOffer(ctx, s.dir)
-	if err != nil {
+	switch {
+	case workspace.NotRunning(err):
 		return withHint(errors.New("the workspace daemon has ended"), "latchkey agent")
+	case err != nil: // it is busy, perhaps
+		return withHint(err, "latchkey status")
 	}
 	const notSigned = "the workspace daemon has not signed: %s"
 	switch refusal := lastRefusal(last, since, ssh.FingerprintSHA256(s.public)); {
