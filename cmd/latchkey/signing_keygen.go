@@ -147,25 +147,16 @@ func (s *daemonSigner) whyNot(since time.Time) error {
 		return withHint(err, "latchkey status")
 	}
 	const notSigned = "the workspace daemon has not signed: %s"
-	switch refusal := lastRefusal(last, since, ssh.FingerprintSHA256(s.public)); {
+	fingerprint := ssh.FingerprintSHA256(s.public)
+	switch refusal := lastRefusal(last, since, func(r workspace.StateRefusal) bool { return r.Key == fingerprint }); {
 	case last.Locked:
 		return errAgentLocked
-	case refusal != "":
-		return fmt.Errorf(notSigned, refusal)
+	case refusal.Why != "":
+		return fmt.Errorf(notSigned, refusal.Why)
 	case last.Error != "":
 		return withHint(fmt.Errorf(notSigned, last.Error), "latchkey status")
 	}
 	return nil
-}
-
-// lastRefusal is why a key was kept back last, since a time: "" if it was not.
-func lastRefusal(last workspace.Offer, since time.Time, fingerprint string) (why string) {
-	for _, r := range last.Refusals {
-		if r.Key == fingerprint && r.At.After(since) {
-			why = r.Why
-		}
-	}
-	return why
 }
 
 // readPublicKey reads the key that git has written to a file for ssh-keygen:
