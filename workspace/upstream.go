@@ -69,13 +69,9 @@ func (u *upstreams) Attach(name string, id []byte, dial func(context.Context) (n
 	return sync.OnceFunc(func() { u.remove(e, "its session ended") })
 }
 
-// addOwn offers the user's own agent, unless it is this one: who starts a daemon
-// may have the environment of an earlier one. With changes it takes what clients
-// add and remove. It is called before the daemon's agent serves.
+// addOwn offers the user's own agent. With changes it takes what clients add and remove.
+// It is called before the daemon's agent serves.
 func (u *upstreams) addOwn(socket string, since time.Time, changes bool) {
-	if socket == "" || sameFile(socket, u.own) {
-		return
-	}
 	own := sshagent.Upstream{Name: "SSH_AUTH_SOCK", Changes: changes, Dial: func(ctx context.Context) (net.Conn, error) {
 		if sameFile(socket, u.own) { // a link that a login has turned to this agent meanwhile
 			return nil, errOwnAgent

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -83,11 +84,39 @@ func TestAttachRefusesOtherUsers(t *testing.T) {
 	d.mustOffer(t, "after it was refused", managed)
 }
 
-// Nor does a private key go to another user's, at a path that the user's own agent had.
+// The user's own agent is held to the same, and who starts the daemon hears of it: the
+// shares of a container have other owners.
 func TestOwnAgentIsAnotherUsers(t *testing.T) {
+	socket := agentOfNobody(t)
+	d, managed, log, _ := startAttached(t, socket)
+	if got := strings.Count(log.String(), `level=WARN msg="your own agent is not asked for its keys"`); got != 1 {
+		t.Errorf("the daemon warns %d times; want once:\n%s", got, log)
+	}
+	for _, want := range []string{"socket=" + socket, "it is served by a process of another user (uid 65534", "run the daemon as the user whose agent it is"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log)
+		}
+	}
+	d.mustOffer(t, "before another user's agent", managed)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	c := Config{Dir: socketDir(t), Client: newClient(t, &testServer{}), Upstream: socket, AddUpstream: true, Ready: func(string) { cancel() }}
+	var problem *Problem
+	want := "--add-upstream: no keys are added to the agent at " + socket + ": it is served by a process of another user (uid 65534"
+	if err := NewDaemon(c).Run(ctx); !errors.As(err, &problem) || !strings.HasPrefix(err.Error(), want) || problem.Hint == "" {
+		t.Errorf("Run with --add-upstream: %v; want the Problem %q…, with a hint", err, want)
+	}
+}
+
+// No private key goes to another user's, at a path that the user's own agent had.
+func TestOwnAgentBecomesAnotherUsers(t *testing.T) {
+	theirs, own := agentOfNobody(t), ownAgent(t, newEd25519(t))
 	managed := newEd25519(t)
 	d, _ := startDaemon(t, Config{Dir: socketDir(t), Client: newClient(t, &testServer{keys: []testKey{managed}}), Idle: sshagent.DefaultIdle,
-		Upstream: agentOfNobody(t), AddUpstream: true, Log: slog.New(slog.DiscardHandler)})
+		Upstream: own, AddUpstream: true, Log: slog.New(slog.DiscardHandler)})
+	if err := os.Rename(theirs, own); err != nil {
+		t.Fatal(err)
+	}
 	d.mustOffer(t, "before another user's agent", managed)
 	conn, err := net.Dial("unix", AgentSocket(d.config.Dir))
 	if err != nil {

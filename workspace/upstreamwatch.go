@@ -104,11 +104,30 @@ func dialAgent(ctx context.Context, socket string) (net.Conn, error) {
 		}
 		return nil, &goneError{bare(err)}
 	}
-	if err := sshagent.CheckPeer(conn); err != nil {
+	if err := checkServer(conn); err != nil {
 		conn.Close()
-		return nil, &goneError{fmt.Errorf("it is served by %w", err)}
+		return nil, &goneError{err}
 	}
 	return conn, nil
+}
+
+// checkServer refuses an agent of another user.
+func checkServer(conn net.Conn) error {
+	if err := sshagent.CheckPeer(conn); err != nil {
+		return fmt.Errorf("it is served by %w", err)
+	}
+	return nil
+}
+
+// servedByOther is why dialAgent will refuse a socket, if another user serves it: that
+// does not pass, while an agent that is not there may come.
+func servedByOther(socket string) error {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	return checkServer(conn)
 }
 
 // bare is what the system says of a socket, without its path, which is said already.
