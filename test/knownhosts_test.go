@@ -22,8 +22,8 @@ const (
 
 // What latchkey says to it, of a host that it knows as forge.
 const (
-	unknownHint = `the key server knows no key of forge: an admin can add it for all workspaces, "latchkey known-host add forge KEY"; at a terminal, ssh asks about a host that is new to it`
-	changedHint = `the key server knows forge by another key ("latchkey known-host list"): if the new one is right, an admin changes that line, which is in no file here for "ssh-keygen -R" to change`
+	unknownHint = `if ssh does not accept the key of forge: the key server knows none of that host, an admin can add it for all workspaces, "latchkey known-host add forge KEY"; at a terminal, ssh asks about a host that is new to it`
+	changedHint = `if ssh does not accept the key of forge: the key server knows that host by another one ("latchkey known-host list"); if the new one is right, an admin changes that line, which is in no file here for "ssh-keygen -R" to change`
 )
 
 // newStranger sets a stage on which the workspace's user knows no host.

@@ -214,9 +214,9 @@ func TestSigningRefused(t *testing.T) {
 	}
 	keygen := filepath.Join(w.Home, ".config/latchkey/ssh-keygen")
 	refused("latchkey: error: the workspace daemon has not signed: the key makes SSH signatures in the namespace git only, not in \"file\" "+
-		"(\"latchkey key set NAME --namespace …\", with all it signs for, allows another)\n",
+		"(\"latchkey key set default --namespace …\", with all it signs for, allows another)\n",
 		keygen, "-Y", "sign", "-n", "file", "-f", public, w.Write(t, "text", "text\n"))
-	if !strings.Contains(daemon.said(), "latchkey key set NAME --namespace") {
+	if !strings.Contains(daemon.said(), "latchkey key set default --namespace") {
 		t.Error("the daemon's log does not say what allows another namespace")
 	}
 	w.lock(t)

@@ -37,8 +37,8 @@ func AttachAgent(ctx context.Context, dir, socket string) error {
 }
 
 // DetachAgent takes back what AttachAgent has done, and returns the socket of the agent.
-// That is the only one that was attached if socket is "" or the daemon's own. The
-// error is a [Problem] if there is nothing to take back, or no telling which.
+// That is the only one that was attached if socket is the daemon's own. The error is a
+// [Problem] if there is nothing to take back, or no telling which.
 func DetachAgent(ctx context.Context, dir, socket string) (detached string, err error) {
 	var answer attachedAgent
 	err = askAgents(ctx, dir, "DELETE", "/agents?"+url.Values{"socket": {socket}}.Encode(), nil, &answer)

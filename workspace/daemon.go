@@ -247,20 +247,32 @@ func serveError(err error) error {
 	return err
 }
 
-// addOwnAgent offers the user's own agent, and has it take what clients add if that
-// is wanted.
+// addOwnAgent offers the user's own agent, unless it is this one: who starts a daemon
+// may have the environment of an earlier one. It has it take what clients add if that is
+// wanted.
 func (d *Daemon) addOwnAgent() error {
 	socket, add := d.config.Upstream, d.config.AddUpstream
+	this := sameFile(socket, AgentSocket(d.config.Dir))
 	switch {
 	case add && socket == "":
 		return &Problem{errors.New("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is not set"), addUpstreamHint}
-	case add && sameFile(socket, AgentSocket(d.config.Dir)):
+	case add && this:
 		return &Problem{fmt.Errorf("--add-upstream: there is no agent to add keys to, SSH_AUTH_SOCK is %s, this daemon's own", socket), addUpstreamHint}
+	case socket == "" || this:
+		return nil
+	}
+	switch err := servedByOther(socket); {
+	case err != nil && add:
+		return &Problem{fmt.Errorf("--add-upstream: no keys are added to the agent at %s: %w", socket, err), otherUserHint}
+	case err != nil:
+		d.log.Warn("your own agent is not asked for its keys", "socket", socket, "err", err, "hint", otherUserHint)
 	case add:
 		d.log.Info("what clients add and remove is passed on", "to", socket)
 	}
 	d.upstreams.addOwn(socket, d.started, add)
 	return nil
 }
+
+const otherUserHint = `run the daemon as the user whose agent it is, in a container with "docker run --user", or bring that agent along with "ssh -A"`
 
 const addUpstreamHint = "set SSH_AUTH_SOCK to the socket of an agent of yours, or leave out --add-upstream: the daemon keeps what is added then"

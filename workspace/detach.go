@@ -3,18 +3,15 @@ package workspace
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 )
 
 const listAgents = `"latchkey status" lists those whose keys are on offer`
 
 // detach takes back an agent that was attached, and returns its socket: that of socket,
-// or the only one there is if socket is "" or the daemon's own. Its errors are Problems.
+// or the only one there is if that is the daemon's own. Its errors are Problems.
 func (u *upstreams) detach(socket string) (detached string, err error) {
-	u.mu.Lock()
 	e, err := u.meant(socket)
-	u.mu.Unlock()
 	if err != nil {
 		return "", err
 	}
@@ -23,12 +20,16 @@ func (u *upstreams) detach(socket string) (detached string, err error) {
 	return e.Socket, nil
 }
 
-// meant is the agent to detach. mu is held.
+// meant is the agent to detach.
 func (u *upstreams) meant(socket string) (*upstreamAgent, error) {
-	if socket == "" || socket == u.own || sameFile(socket, u.own) {
-		return u.only()
+	socket, err := cleanSocket(socket)
+	if err != nil {
+		return nil, err
 	}
-	switch e := u.find(filepath.Clean(socket)); {
+	if socket == u.own || sameFile(socket, u.own) {
+		return only(u.known())
+	}
+	switch e := findSocket(u.known(), socket); {
 	case e == nil:
 		return nil, &Problem{fmt.Errorf("no ssh-agent is attached by the socket %s", socket), listAgents}
 	case e.end == nil:
@@ -40,11 +41,11 @@ func (u *upstreams) meant(socket string) (*upstreamAgent, error) {
 
 // only is the one agent that somebody has brought along. Of several, it is not known
 // which one is that of the shell that asks: it has the daemon's socket in the place of
-// the one with which it came. mu is held.
-func (u *upstreams) only() (*upstreamAgent, error) {
+// the one with which it came. For the same reason the one may be another session's.
+func only(known []*upstreamAgent) (*upstreamAgent, error) {
 	var attached *upstreamAgent
 	var names []string
-	for _, e := range u.list {
+	for _, e := range known {
 		switch {
 		case e.end != nil:
 			attached = e

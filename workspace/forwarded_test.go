@@ -194,9 +194,7 @@ func (f *forwarded) await(t *testing.T, what string, done func() bool) {
 // ended returns when the daemon has let go of the agent of a socket.
 func ended(t *testing.T, d *Daemon, socket string, cause func()) {
 	t.Helper()
-	d.upstreams.mu.Lock()
-	e := d.upstreams.find(socket)
-	d.upstreams.mu.Unlock()
+	e := findSocket(d.upstreams.known(), socket)
 	if e == nil {
 		t.Fatalf("no agent is attached by %s", socket)
 	}

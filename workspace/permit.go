@@ -68,7 +68,9 @@ func (s *Source) Show(key sshagent.Key, c sshagent.Session) error {
 	}
 	err := withRemedy(shows(t, c, time.Now()))
 	if err != nil {
-		s.keptBack(key.Public, err)
+		unseen := s.refusal(key.Public, err)
+		unseen.unseen = true
+		s.refusals.add(unseen)
 	}
 	return err
 }
@@ -147,7 +149,8 @@ func (p *proofs) take(session []byte) *api.HostProof {
 	return &proof
 }
 
-// maxRefusals is how many refusals a daemon's state shows.
+// maxRefusals is how many refusals a daemon's state shows of its server's keys, and
+// how many of added ones.
 const maxRefusals = 10
 
 // A keptRefusal is a refusal, with what shows that it is over.
@@ -156,6 +159,16 @@ type keptRefusal struct {
 	public string // the key's blob
 	policy api.KeyPolicy
 	away   bool // the server could not be asked
+	unseen bool // a list has left the key out, as any does that is for another host
+}
+
+// replaces reports whether a refusal takes the place of one before. What was the last
+// time is noted once: a host that is asked every minute must not push out all else. Nor
+// must many hosts that a key is not for, each of which is another reason: of these and of
+// an added key only the last is noted.
+func (n keptRefusal) replaces(old keptRefusal) bool {
+	same := n.Key == old.Key && n.Added == old.Added
+	return same && (n.Why == old.Why || n.Added || n.unseen && old.unseen)
 }
 
 // refusals are the last ones.
@@ -164,14 +177,17 @@ type refusals struct {
 	list []keptRefusal
 }
 
-// keptBack notes why a key has not signed, or was not shown, with what people know it by.
-func (s *Source) keptBack(public ssh.PublicKey, err error) {
+// keptBack notes why a key has not signed.
+func (s *Source) keptBack(public ssh.PublicKey, err error) { s.refusals.add(s.refusal(public, err)) }
+
+// refusal is one of a key of the server, with what people know it by.
+func (s *Source) refusal(public ssh.PublicKey, err error) keptRefusal {
 	t, _ := s.listed(public)
-	s.refusals.add(keptRefusal{
+	return keptRefusal{
 		StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(public), Comment: s.comment(public), Why: err.Error()},
 		public:       string(public.Marshal()), policy: t.policy,
 		away: isAway(err),
-	})
+	}
 }
 
 // comment is that of a key that was listed last.
@@ -201,16 +217,21 @@ func (r *refusals) addAdded(key sshagent.Key, why error) {
 	r.add(keptRefusal{StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true}})
 }
 
-// add notes what was the last time once: a host that is asked every minute must not
-// push out all else.
+// add notes a refusal. Added keys, which the user makes, and those of the server do
+// not push out each other's.
 func (r *refusals) add(n keptRefusal) {
 	n.At = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.list = slices.DeleteFunc(r.list, func(old keptRefusal) bool { return old.Key == n.Key && old.Why == n.Why })
-	r.list = append(r.list, n)
-	if n := len(r.list) - maxRefusals; n > 0 {
-		r.list = append([]keptRefusal(nil), r.list[n:]...)
+	r.list = append(slices.DeleteFunc(r.list, n.replaces), n)
+	count, oldest := 0, 0
+	for i, old := range slices.Backward(r.list) {
+		if old.Added == n.Added {
+			count, oldest = count+1, i
+		}
+	}
+	if count > maxRefusals {
+		r.list = slices.Delete(r.list, oldest, oldest+1)
 	}
 }
 

@@ -69,13 +69,9 @@ func (u *upstreams) Attach(name string, id []byte, dial func(context.Context) (n
 	return sync.OnceFunc(func() { u.remove(e, "its session ended") })
 }
 
-// addOwn offers the user's own agent, unless it is this one: who starts a daemon
-// may have the environment of an earlier one. With changes it takes what clients
-// add and remove. It is called before the daemon's agent serves.
+// addOwn offers the user's own agent. With changes it takes what clients add and remove.
+// It is called before the daemon's agent serves.
 func (u *upstreams) addOwn(socket string, since time.Time, changes bool) {
-	if socket == "" || sameFile(socket, u.own) {
-		return
-	}
 	own := sshagent.Upstream{Name: "SSH_AUTH_SOCK", Changes: changes, Dial: func(ctx context.Context) (net.Conn, error) {
 		if sameFile(socket, u.own) { // a link that a login has turned to this agent meanwhile
 			return nil, errOwnAgent
@@ -109,11 +105,10 @@ func (u *upstreams) attach(ctx context.Context, socket string) error {
 	if err != nil {
 		return &Problem{fmt.Errorf("no ssh-agent at %s: %w", socket, err), `if its session is over, or its agent has ended, log in again with "ssh -A"`}
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.find(socket) != nil {
+	if !u.lockWithout(socket) {
 		return nil
 	}
+	defer u.mu.Unlock()
 	switch attached := u.attached(); {
 	case u.closed:
 		return &Problem{errors.New("the workspace daemon is ending"), "latchkey agent"}
@@ -182,9 +177,32 @@ func (u *upstreams) remove(e *upstreamAgent, why string) {
 	u.log.Info("agent detached", "agent", e.Name, "why", why)
 }
 
-// find finds the agent of a socket, by whatever path. mu is held.
-func (u *upstreams) find(socket string) *upstreamAgent {
-	for _, e := range u.list {
+// known are the agents that are there now.
+func (u *upstreams) known() []*upstreamAgent {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.list)
+}
+
+// lockWithout takes mu, unless the agent of a socket is there, and reports whether it has.
+func (u *upstreams) lockWithout(socket string) bool {
+	for {
+		known := u.known()
+		if findSocket(known, socket) != nil {
+			return false
+		}
+		u.mu.Lock()
+		if slices.Equal(u.list, known) { // else one has come meanwhile, perhaps this
+			return true
+		}
+		u.mu.Unlock()
+	}
+}
+
+// findSocket finds the agent of a socket, by whatever path. mu must not be held: a path may be
+// on a mount that hangs.
+func findSocket(known []*upstreamAgent, socket string) *upstreamAgent {
+	for _, e := range known {
 		if e.Socket != "" && (e.Socket == socket || sameFile(e.Socket, socket)) {
 			return e
 		}

@@ -3,17 +3,15 @@ package workspace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh/agent"
 
@@ -98,6 +96,27 @@ func TestAttachAgent(t *testing.T) {
 	}
 }
 
+// Of those that come at the same time with the same agent, one attaches it.
+func TestAttachAtOnce(t *testing.T) {
+	var u upstreams
+	for i := range 1000 { // so that looking through them takes a while
+		u.list = append(u.list, &upstreamAgent{StateAgent: StateAgent{Socket: fmt.Sprint("/none/agent.", i)}})
+	}
+	var coming sync.WaitGroup
+	for range 16 {
+		coming.Go(func() {
+			if u.lockWithout("/agent.1") {
+				defer u.mu.Unlock()
+				u.list = append(u.list, &upstreamAgent{StateAgent: StateAgent{Socket: "/agent.1"}})
+			}
+		})
+	}
+	coming.Wait()
+	if n := len(u.known()) - 1000; n != 1 {
+		t.Fatalf("%d agents are attached; want one", n)
+	}
+}
+
 // What came with the daemon, or with a client of its own SSH server, is not attached:
 // it stays, and whoever names nothing is not taken to mean another one.
 func TestDetachWhatWasNotAttached(t *testing.T) {
@@ -112,7 +131,8 @@ func TestDetachWhatWasNotAttached(t *testing.T) {
 		}
 	}
 	refused(ownSocket, "the ssh-agent at "+ownSocket+" was not attached: SSH_AUTH_SOCK named it when the daemon started", "to be without its keys, start the daemon without SSH_AUTH_SOCK")
-	refused("", "no ssh-agent is attached by its socket: ssh -A from 192.0.2.7:40000", `it goes with its session; "ssh -a" brings none`)
+	refused("", `"" is not an absolute path`, "give the path of an ssh-agent's socket, as SSH_AUTH_SOCK has it")
+	refused(AgentSocket(d.config.Dir), "no ssh-agent is attached by its socket: ssh -A from 192.0.2.7:40000", `it goes with its session; "ssh -a" brings none`)
 	a := forwardKeyring(t, newEd25519(t))
 	d.mustAttach(t, a.path)
 	refused(symlink(t, AgentSocket(d.config.Dir)), "several ssh-agents are there: ssh -A from 192.0.2.7:40000, "+a.path, "say which: latchkey agent detach SOCKET")
@@ -192,149 +212,4 @@ func TestAttachedAgentStays(t *testing.T) {
 	d.mustOffer(t, "with another socket at its path", managed, key)
 	ended(t, d, f.path, func() { os.Remove(f.path) })
 	d.mustOffer(t, "after its path was removed", managed)
-}
-
-func TestAttachRefuses(t *testing.T) {
-	d, managed, _, _ := startAttached(t, "")
-	d.upstreams.timeout = time.Nanosecond // of those that wait for more than they were sent
-	dir := socketDir(t)
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	listen := func(name string) (string, net.Listener) {
-		path := filepath.Join(dir, name)
-		l, err := net.Listen("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		return path, l
-	}
-	web, l := listen("web")
-	go http.Serve(l, nil)
-	mute, hangsUp := listen("mute")
-	go func() {
-		for {
-			conn, err := hangsUp.Accept()
-			if err != nil {
-				return
-			}
-			conn.Close()
-		}
-	}()
-	dead, l := listen("dead")
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	l.Close()
-	for _, tt := range []struct{ name, socket, want string }{
-		{"relative", "agent.sock", `"agent.sock" is not an absolute path`},
-		{"nothing", "", `"" is not an absolute path`},
-		{"gone", filepath.Join(dir, "gone"), "there is no socket " + filepath.Join(dir, "gone")},
-		{"a file", file, file + " is not a socket"},
-		{"a directory", dir, dir + " is not a socket"},
-		{"a web server", web, "no ssh-agent at " + web + ": what listens there does not answer as one: "},
-		{"who hangs up", mute, "no ssh-agent at " + mute + ": what listens there does not answer as one: "},
-		{"nobody", dead, "no ssh-agent at " + dead + ": connection refused"},
-		{"the control socket", ControlSocket(d.config.Dir), "no ssh-agent at " + ControlSocket(d.config.Dir) + ": what listens there does not answer as one: "},
-	} {
-		err := AttachAgent(t.Context(), d.config.Dir, tt.socket)
-		var problem *Problem
-		if !errors.As(err, &problem) || problem.Hint == "" || !strings.HasPrefix(err.Error(), tt.want) {
-			t.Errorf("%s: AttachAgent = %v; want the Problem %q, with a hint", tt.name, err, tt.want)
-		}
-	}
-	d.mustOffer(t, "after all were refused", managed)
-	if err := AttachAgent(t.Context(), socketDir(t), web); !NotRunning(err) {
-		t.Errorf("AttachAgent where no daemon runs: %v; want that none runs", err)
-	}
-}
-
-// The agent of another user is refused: they would hear of what is signed.
-func TestAttachRefusesOtherUsers(t *testing.T) {
-	socket := agentOfNobody(t)
-	d, managed, _, _ := startAttached(t, "")
-	if err := AttachAgent(t.Context(), d.config.Dir, socket); err == nil || !strings.Contains(err.Error(), "it is served by a process of another user (uid 65534") {
-		t.Errorf("AttachAgent of another user's agent: %v; want that it is refused", err)
-	}
-	d.mustOffer(t, "after it was refused", managed)
-}
-
-// Nor does a private key go to another user's, at a path that the user's own agent had.
-func TestOwnAgentIsAnotherUsers(t *testing.T) {
-	managed := newEd25519(t)
-	d, _ := startDaemon(t, Config{Dir: socketDir(t), Client: newClient(t, &testServer{keys: []testKey{managed}}), Idle: sshagent.DefaultIdle,
-		Upstream: agentOfNobody(t), AddUpstream: true, Log: slog.New(slog.DiscardHandler)})
-	d.mustOffer(t, "before another user's agent", managed)
-	conn, err := net.Dial("unix", AgentSocket(d.config.Dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := agent.NewClient(conn).Add(agent.AddedKey{PrivateKey: newEd25519(t).private}); err == nil {
-		t.Error("a key was added to another user's agent")
-	}
-}
-
-// agentOfNobody runs an agent of another user, whose socket is everyone's.
-func agentOfNobody(t *testing.T) (socket string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can run an agent of another user")
-	}
-	dir := socketDir(t)
-	const nobody = 65534
-	if err := os.Chown(dir, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
-	socket = filepath.Join(dir, "agent.1")
-	startOpenSSHAgent(t, socket, func(cmd *exec.Cmd) {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	})
-	return socket
-}
-
-func TestAttachIsBounded(t *testing.T) {
-	d, _, _, _ := startAttached(t, ownAgent(t, newEd25519(t)))
-	var agents []*forwarded
-	for range maxAttached {
-		f := forwardKeyring(t)
-		d.mustAttach(t, f.path)
-		agents = append(agents, f)
-	}
-	more := forwardKeyring(t)
-	err := AttachAgent(t.Context(), d.config.Dir, more.path)
-	if err == nil || !strings.Contains(err.Error(), "32 ssh-agents are attached, which is the limit") {
-		t.Errorf("one agent more than the limit: %v; want that it is refused", err)
-	}
-	d.mustAttach(t, agents[7].path) // is on offer already
-	ended(t, d, agents[7].path, agents[7].end)
-	d.mustAttach(t, more.path)
-}
-
-// The daemon's own agent is not attached, whichever way it is named.
-func TestAttachOwnAgent(t *testing.T) {
-	d, managed, log, _ := startAttached(t, "")
-	own := AgentSocket(d.config.Dir)
-	back := forward(t, func() (net.Conn, error) { return net.Dial("unix", own) })
-	back.begin(t)
-	for _, socket := range []string{own, symlink(t, own), back.path} {
-		d.mustAttach(t, socket)
-	}
-	if list := mustStatus(t, d.config.Dir).Agents; len(list) != 0 {
-		t.Errorf("the agents %v are attached; want none", list)
-	}
-	if !strings.Contains(log.String(), `msg="agent not attached: it leads to this one" socket=`+back.path) {
-		t.Error("the log does not say that an agent led back")
-	}
-	// What leads elsewhere at first, and another socket at its path back here, goes.
-	key := newEd25519(t)
-	f := forwardKeyring(t, key)
-	d.mustAttach(t, f.path)
-	d.mustOffer(t, "as long as it leads elsewhere", managed, key)
-	ended(t, d, f.path, func() {
-		if err := os.Rename(back.path, f.path); err != nil {
-			t.Fatal(err)
-		}
-	})
-	d.mustOffer(t, "when it leads back", managed)
 }

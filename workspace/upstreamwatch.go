@@ -104,11 +104,30 @@ func dialAgent(ctx context.Context, socket string) (net.Conn, error) {
 		}
 		return nil, &goneError{bare(err)}
 	}
-	if err := sshagent.CheckPeer(conn); err != nil {
+	if err := checkServer(conn); err != nil {
 		conn.Close()
-		return nil, &goneError{fmt.Errorf("it is served by %w", err)}
+		return nil, &goneError{err}
 	}
 	return conn, nil
+}
+
+// checkServer refuses an agent of another user.
+func checkServer(conn net.Conn) error {
+	if err := sshagent.CheckPeer(conn); err != nil {
+		return fmt.Errorf("it is served by %w", err)
+	}
+	return nil
+}
+
+// servedByOther is why dialAgent will refuse a socket, if another user serves it: that
+// does not pass, while an agent that is not there may come.
+func servedByOther(socket string) error {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	return checkServer(conn)
 }
 
 // bare is what the system says of a socket, without its path, which is said already.
@@ -120,21 +139,30 @@ func bare(err error) error {
 	return err
 }
 
+const socketHint = "give the path of an ssh-agent's socket, as SSH_AUTH_SOCK has it"
+
+// cleanSocket cleans the path of a socket, which need not be there any more.
+func cleanSocket(socket string) (string, error) {
+	if !filepath.IsAbs(socket) {
+		return "", &Problem{fmt.Errorf("%q is not an absolute path", socket), socketHint}
+	}
+	return filepath.Clean(socket), nil
+}
+
 // checkSocket checks the path of an agent's socket, and cleans it.
 func checkSocket(socket string) (string, fs.FileInfo, error) {
-	const hint = "give the path of an ssh-agent's socket, as SSH_AUTH_SOCK has it"
-	if !filepath.IsAbs(socket) {
-		return "", nil, &Problem{fmt.Errorf("%q is not an absolute path", socket), hint}
+	socket, err := cleanSocket(socket)
+	if err != nil {
+		return "", nil, err
 	}
-	socket = filepath.Clean(socket)
 	info, err := os.Stat(socket)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil, &Problem{fmt.Errorf("there is no socket %s", socket), `is the session over that it belonged to? "ssh -A" makes a new one`}
 	case err != nil:
-		return "", nil, &Problem{fmt.Errorf("the socket %s: %w", socket, bare(err)), hint}
+		return "", nil, &Problem{fmt.Errorf("the socket %s: %w", socket, bare(err)), socketHint}
 	case info.Mode().Type() != fs.ModeSocket:
-		return "", nil, &Problem{fmt.Errorf("%s is not a socket", socket), hint}
+		return "", nil, &Problem{fmt.Errorf("%s is not a socket", socket), socketHint}
 	}
 	return socket, info, nil
 }

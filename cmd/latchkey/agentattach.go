@@ -45,7 +45,8 @@ func (p *program) agentDetachCommand() *cli.Command {
 and what is under way with them is cut off. When a session ends, that happens by itself.
 
 In a shell that has run "latchkey env", SSH_AUTH_SOCK is the daemon's own. The only agent
-that was attached is meant then, and it says which; of several, SOCKET must say it.`,
+that was attached is meant then, whichever session has brought it, and it says which; of
+several, SOCKET must say it. Where SSH_AUTH_SOCK is not set, nothing is taken back.`,
 		Action: p.agentDetach,
 	}
 }
@@ -67,6 +68,9 @@ func (p *program) agentDetach(c *cli.Context) error {
 	socket, err := otherAgent(c)
 	if err != nil {
 		return err
+	}
+	if socket == "" { // not the only one either: another session has brought it
+		return errors.New("there is no ssh-agent to take back: SSH_AUTH_SOCK is not set, and no SOCKET is given")
 	}
 	return askAgents(c, func(ctx context.Context, dir string) error {
 		detached, err := workspace.DetachAgent(ctx, dir, socket)

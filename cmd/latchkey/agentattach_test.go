@@ -80,21 +80,33 @@ func TestAgentDetachAfterEnv(t *testing.T) {
 	s := loggedIn(t)
 	startDaemon(t, s, strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout))
 	const nothing = "latchkey: error: no ssh-agent is attached\nlatchkey: hint: \"latchkey status\" lists those whose keys are on offer\n"
-	for _, own := range []string{workspace.AgentSocket(os.Getenv("LATCHKEY_RUNTIME_DIR")), ""} {
-		t.Setenv("SSH_AUTH_SOCK", own)
-		latchkey(t, "agent", "detach").expect(t, 1, "", nothing)
-		one, other := serveAgent(t), serveAgent(t)
-		latchkey(t, "agent", "attach", one).ok(t)
-		latchkey(t, "agent", "detach").expect(t, 0, "", "detached "+one+"\n")
-		latchkey(t, "agent", "attach", one).ok(t)
-		latchkey(t, "agent", "attach", other).ok(t)
-		latchkey(t, "agent", "detach").expect(t, 1, "",
-			"latchkey: error: several ssh-agents are there: "+one+", "+other+"\nlatchkey: hint: say which: latchkey agent detach SOCKET\n")
-		latchkey(t, "agent", "detach", other).expect(t, 0, "", "")
-		latchkey(t, "agent", "detach").expect(t, 0, "", "detached "+one+"\n")
-		latchkey(t, "agent", "detach").expect(t, 1, "", nothing)
-	}
+	t.Setenv("SSH_AUTH_SOCK", workspace.AgentSocket(os.Getenv("LATCHKEY_RUNTIME_DIR")))
+	latchkey(t, "agent", "detach").expect(t, 1, "", nothing)
+	one, other := serveAgent(t), serveAgent(t)
+	latchkey(t, "agent", "attach", one).ok(t)
+	latchkey(t, "agent", "detach").expect(t, 0, "", "detached "+one+"\n")
+	latchkey(t, "agent", "attach", one).ok(t)
+	latchkey(t, "agent", "attach", other).ok(t)
+	latchkey(t, "agent", "detach").expect(t, 1, "",
+		"latchkey: error: several ssh-agents are there: "+one+", "+other+"\nlatchkey: hint: say which: latchkey agent detach SOCKET\n")
+	latchkey(t, "agent", "detach", other).expect(t, 0, "", "")
+	latchkey(t, "agent", "detach").expect(t, 0, "", "detached "+one+"\n")
+	latchkey(t, "agent", "detach").expect(t, 1, "", nothing)
 }
+
+// A session that has brought no agent, and has not run "latchkey env", does not take back
+// that of another one.
+func TestAgentDetachWithoutAgent(t *testing.T) {
+	s := loggedIn(t)
+	startDaemon(t, s, strings.TrimSpace(latchkey(t, "workspace", "create", "box").ok(t).stdout))
+	anothers := serveAgent(t)
+	latchkey(t, "agent", "attach", anothers).ok(t)
+	t.Setenv("SSH_AUTH_SOCK", "")
+	latchkey(t, "agent", "detach").expect(t, 1, "", noAgentNamed)
+	latchkey(t, "agent", "detach", anothers).expect(t, 0, "", "") // it was there still
+}
+
+const noAgentNamed = "latchkey: error: there is no ssh-agent to take back: SSH_AUTH_SOCK is not set, and no SOCKET is given\n"
 
 // Where there is no other agent, or no daemon, a profile that attaches one must do
 // no harm.
@@ -103,10 +115,10 @@ func TestAgentAttachNothing(t *testing.T) {
 	dir := shortDir(t)
 	t.Setenv("LATCHKEY_RUNTIME_DIR", dir)
 	const noDaemon = "latchkey: error: no workspace daemon runs here, to offer the keys of other agents\nlatchkey: hint: latchkey agent\n"
-	for _, socket := range []string{"", workspace.AgentSocket(dir)} {
+	for socket, detach := range map[string]string{"": noAgentNamed, workspace.AgentSocket(dir): noDaemon} {
 		t.Setenv("SSH_AUTH_SOCK", socket)
 		latchkey(t, "agent", "attach").expect(t, 0, "", "")
-		latchkey(t, "agent", "detach").expect(t, 1, "", noDaemon)
+		latchkey(t, "agent", "detach").expect(t, 1, "", detach)
 	}
 	for _, command := range []string{"attach", "detach"} {
 		latchkey(t, "agent", command, serveAgent(t)).expect(t, 1, "", noDaemon)

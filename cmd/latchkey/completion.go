@@ -273,11 +273,13 @@ func (p *program) knownNames(ctx context.Context, placeholder string, path []*cl
 func knownHostNames(list []api.KnownHost) (names []string) {
 	for _, h := range list {
 		for name := range strings.SplitSeq(h.Hosts, ",") {
-			if quoted(name) == name && !slices.Contains(names, name) {
+			if quoted(name) == name {
 				names = append(names, name)
 			}
 		}
 	}
+	slices.Sort(names) // there are thousands of lines, perhaps
+	names = slices.Compact(names)
 	for _, h := range list {
 		names = append(names, h.ID)
 	}

@@ -56,8 +56,9 @@ func (p place) judgedHost() (said, host string) {
 }
 
 // refusedHost says what can be done if ssh has failed at the host's key, and reports
-// whether it has. That it has is seen from what the server's known hosts said of the key,
-// and as ssh has not come to ask for keys of its user.
+// whether it has: then known hosts were to be had. That ssh may have failed there is seen
+// from what they said of the key, and as it has not come to ask for keys of its user. But
+// it may know the host by the user's own files, and the host have hung up: hence the "if".
 func (h *helper) refusedHost(status syscall.WaitStatus) bool {
 	w := h.seen.now()
 	if h.aside || !status.Exited() || status.ExitStatus() != exitSSH || w.asked || w.loggedIn {
@@ -66,9 +67,9 @@ func (h *helper) refusedHost(status syscall.WaitStatus) bool {
 	said, host := h.place.judgedHost()
 	switch said {
 	case hostUnknown:
-		h.message("hint", fmt.Sprintf(`the key server knows no key of %s: an admin can add it for all workspaces, "latchkey known-host add %s KEY"; at a terminal, ssh asks about a host that is new to it`, host, quoted(host)))
+		h.message("hint", fmt.Sprintf(`if ssh does not accept the key of %s: the key server knows none of that host, an admin can add it for all workspaces, "latchkey known-host add %s KEY"; at a terminal, ssh asks about a host that is new to it`, host, quoted(host)))
 	case hostChanged:
-		h.message("hint", fmt.Sprintf(`the key server knows %s by another key ("latchkey known-host list"): if the new one is right, an admin changes that line, which is in no file here for "ssh-keygen -R" to change`, host))
+		h.message("hint", fmt.Sprintf(`if ssh does not accept the key of %s: the key server knows that host by another one ("latchkey known-host list"); if the new one is right, an admin changes that line, which is in no file here for "ssh-keygen -R" to change`, host))
 	}
 	return said != ""
 }

@@ -102,14 +102,14 @@ func (h *helper) lastOffer() (workspace.Offer, error) {
 
 // refusal says why a key's policy has kept it from ssh, "" if it has not.
 func (h *helper) refusal(last workspace.Offer) string {
-	return h.lastRefusal(last, false).Why
+	return lastRefusal(last, h.seen.began, func(r workspace.StateRefusal) bool { return !r.Added }).Why
 }
 
-// lastRefusal is the last one since ssh began, of a key that was added or of one of the
-// server: zero if there is none.
-func (h *helper) lastRefusal(last workspace.Offer, added bool) (refusal workspace.StateRefusal) {
+// lastRefusal is the last one since a time that is one of those asked for: zero if there
+// is none.
+func lastRefusal(last workspace.Offer, since time.Time, is func(workspace.StateRefusal) bool) (refusal workspace.StateRefusal) {
 	for _, r := range last.Refusals {
-		if r.Added == added && r.At.After(h.seen.began) {
+		if r.At.After(since) && is(r) {
 			refusal = r
 		}
 	}
@@ -135,7 +135,7 @@ func (h *helper) afterwards(status syscall.WaitStatus) {
 		return
 	}
 	last, err := h.lastOffer()
-	if r := h.lastRefusal(last, true); r.Key != "" {
+	if r := lastRefusal(last, h.seen.began, func(r workspace.StateRefusal) bool { return r.Added }); r.Key != "" {
 		h.message("hint", fmt.Sprintf("%s was not offered %s, which was added: %s", h.args.Address(), strings.TrimSpace(r.Key+" "+r.Comment), r.Why))
 	}
 	lines := h.notKeptBack(last)

@@ -140,29 +140,23 @@ func (s *daemonSigner) whyNot(since time.Time) error {
 	ctx, cancel := context.WithTimeout(context.Background(), offerTimeout)
 	defer cancel()
 	last, err := workspace.LastOffer(ctx, s.dir)
-	if err != nil {
+	switch {
+	case workspace.NotRunning(err):
 		return withHint(errors.New("the workspace daemon has ended"), "latchkey agent")
+	case err != nil: // it is busy, perhaps
+		return withHint(err, "latchkey status")
 	}
 	const notSigned = "the workspace daemon has not signed: %s"
-	switch refusal := lastRefusal(last, since, ssh.FingerprintSHA256(s.public)); {
+	fingerprint := ssh.FingerprintSHA256(s.public)
+	switch refusal := lastRefusal(last, since, func(r workspace.StateRefusal) bool { return r.Key == fingerprint }); {
 	case last.Locked:
 		return errAgentLocked
-	case refusal != "":
-		return fmt.Errorf(notSigned, refusal)
+	case refusal.Why != "":
+		return fmt.Errorf(notSigned, refusal.Why)
 	case last.Error != "":
 		return withHint(fmt.Errorf(notSigned, last.Error), "latchkey status")
 	}
 	return nil
-}
-
-// lastRefusal is why a key was kept back last, since a time: "" if it was not.
-func lastRefusal(last workspace.Offer, since time.Time, fingerprint string) (why string) {
-	for _, r := range last.Refusals {
-		if r.Key == fingerprint && r.At.After(since) {
-			why = r.Why
-		}
-	}
-	return why
 }
 
 // readPublicKey reads the key that git has written to a file for ssh-keygen:
