@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
@@ -57,7 +58,7 @@ func (s *session) bind(ctx context.Context, request, body []byte) []byte {
 	}
 	s.keepBind(request)
 	if err != nil {
-		s.log.Warn("bind refused", "err", err)
+		s.tell(slog.LevelWarn, "bind refused", "err", err)
 		return newFrame(agentExtensionFailure)
 	}
 	return newFrame(agentSuccess)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -51,7 +52,7 @@ func (s *session) status(done string, request []byte, err error) []byte {
 		if s.server.AddHint != "" && (errors.Is(err, errSecurityKey) || errors.Is(err, errSmartcard)) {
 			err = fmt.Errorf("%w (%s)", err, s.server.AddHint)
 		}
-		s.log.Warn("request refused", "message", messageName(request[0]), "why", err)
+		s.tell(slog.LevelWarn, "request refused", "message", messageName(request[0]), "why", err)
 		return newFrame(agentFailure)
 	}
 	s.log.Info(done)
@@ -138,7 +139,7 @@ func (s *session) isManaged(ctx context.Context, blob []byte) (managed bool) {
 		return err
 	})
 	if err != nil {
-		s.log.Warn("keys not listed", "upstream", "", "err", err)
+		s.tell(slog.LevelWarn, "keys not listed", "upstream", "", "err", err)
 	}
 	return managed
 }

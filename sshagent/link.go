@@ -119,7 +119,7 @@ func (s *Server) serve(ctx context.Context, l *link) {
 	if err == io.EOF || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
 		return
 	}
-	sess.log.Warn("link ended", "err", err)
+	sess.tell(slog.LevelWarn, "link ended", "err", err)
 }
 
 // begin says that the link is busy from here to done. Both report whether the

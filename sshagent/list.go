@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"log/slog"
 	"sync"
 )
 
@@ -47,7 +48,7 @@ func (s *session) collect(ctx context.Context, observe func(Activity)) *listing 
 		}
 	})
 	if l.dropped > 0 {
-		s.log.Warn("keys left out: a list holds at most 2048 keys and 256 KiB", "keys", l.dropped)
+		s.tell(slog.LevelWarn, "keys left out: a list holds at most 2048 keys and 256 KiB", "keys", l.dropped)
 	}
 	s.offers = l.offers
 	return l
@@ -55,7 +56,7 @@ func (s *session) collect(ctx context.Context, observe func(Activity)) *listing 
 
 func (s *session) listed(observe func(Activity), a Activity) {
 	if a.Err != nil {
-		s.log.Warn("keys not listed", "upstream", a.Upstream, "err", a.Err)
+		s.tell(slog.LevelWarn, "keys not listed", "upstream", a.Upstream, "err", a.Err)
 	}
 	observe(a)
 }
@@ -82,7 +83,7 @@ func (s *session) collectSource(ctx context.Context, l *listing) (added int, err
 func (s *session) collectAdded(l *listing) {
 	for _, key := range s.server.added().list() {
 		if why := s.reach(key, nil); why != nil {
-			s.log.Info("key not shown", "key", fingerprint(key.blob), "why", why)
+			s.tell(slog.LevelInfo, "key not shown", "key", fingerprint(key.blob), "why", why)
 			s.server.keptBack(key, why)
 			l.hide([]byte(key.blob), offer{added: key})
 		} else {

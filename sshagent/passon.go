@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 )
 
@@ -37,7 +38,7 @@ func (s *session) passChange(ctx context.Context, request []byte) []byte {
 	}
 	s.offers = nil // they are other ones now
 	if answer[0] != agentSuccess {
-		s.log.Warn("change refused by an upstream agent", "upstream", u.Name, "to", changing[request[0]], "message", messageName(answer[0]))
+		s.tell(slog.LevelWarn, "change refused by an upstream agent", "upstream", u.Name, "to", changing[request[0]], "message", messageName(answer[0]))
 	} else {
 		s.log.Info("change passed on", "upstream", u.Name, "to", changing[request[0]])
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -55,7 +56,7 @@ func (s *session) permit(key Key, r signRequest) error {
 func (s *session) shown(key Key) bool {
 	err := guard(s.log, "asking whether to show a key", func() error { return s.server.Source.Show(key, s.session()) })
 	if err != nil {
-		s.log.Info("key not shown", "key", ssh.FingerprintSHA256(key.Public), "why", err)
+		s.tell(slog.LevelInfo, "key not shown", "key", ssh.FingerprintSHA256(key.Public), "why", err)
 	}
 	return err == nil
 }

@@ -19,6 +19,7 @@ type state struct {
 	added   *addedKeys
 	padlock *padlock
 	asking  chan struct{} // has room for one question to the user
+	teller  teller
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool

@@ -109,7 +109,7 @@ func (s *session) answer(ctx context.Context, request []byte) []byte {
 		s.log.Debug("request refused", "message", messageName(message), "why", "there are no keys of SSH 1 here")
 		return newFrame(agentFailure)
 	}
-	s.log.Warn("request refused", "message", messageName(message), "bytes", len(request)-1, "why", "unknown message")
+	s.tell(slog.LevelWarn, "request refused", "message", messageName(message), "bytes", len(request)-1, "why", "unknown message")
 	return newFrame(agentFailure)
 }
 
@@ -135,7 +135,7 @@ func (s *session) answerLocked(ctx context.Context, request []byte) []byte {
 func (s *session) extension(ctx context.Context, request []byte) []byte {
 	name, body, ok := cutString(request[1:])
 	if !ok {
-		s.log.Warn("request refused", "message", messageName(request[0]), "why", "malformed extension")
+		s.tell(slog.LevelWarn, "request refused", "message", messageName(request[0]), "why", "malformed extension")
 		return newFrame(agentFailure)
 	}
 	switch string(name) {

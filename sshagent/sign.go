@@ -18,12 +18,12 @@ import (
 func (s *session) sign(ctx context.Context, request []byte) []byte {
 	r, ok := parseSignRequest(request[1:])
 	if !ok {
-		s.log.Warn("request refused", "message", messageName(request[0]), "why", "malformed sign request")
+		s.tell(slog.LevelWarn, "request refused", "message", messageName(request[0]), "why", "malformed sign request")
 		return newFrame(agentFailure)
 	}
 	o, ok := s.find(ctx, r.blob)
 	if !ok {
-		s.log.Warn("not signed", "key", fingerprint(r.blob), "why", "no such key here")
+		s.tell(slog.LevelWarn, "not signed", "key", fingerprint(r.blob), "why", "no such key here")
 		return newFrame(agentFailure)
 	}
 	a := Activity{Kind: Signed, Key: o.key}
@@ -42,7 +42,7 @@ func (s *session) sign(ctx context.Context, request []byte) []byte {
 		answer, a.Err = nil, errLocked
 	}
 	if a.Err != nil {
-		s.log.Warn("not signed", "key", fingerprint(r.blob), "upstream", a.Upstream, "err", a.Err)
+		s.tell(slog.LevelWarn, "not signed", "key", fingerprint(r.blob), "upstream", a.Upstream, "err", a.Err)
 	} else if s.log.Enabled(ctx, slog.LevelInfo) { // the fingerprint costs something
 		s.log.Info("signed", "key", fingerprint(r.blob), "upstream", a.Upstream)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 )
@@ -47,7 +48,7 @@ func viaAnswer(id viaID) []byte {
 // via answers extVia.
 func (s *session) via(body []byte) []byte {
 	if err := s.cameBy(body); err != nil {
-		s.log.Warn("request refused", "extension", extVia, "why", err)
+		s.tell(slog.LevelWarn, "request refused", "extension", extVia, "why", err)
 		return newFrame(agentExtensionFailure)
 	}
 	return viaAnswer(s.server.ready().id)

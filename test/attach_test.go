@@ -155,7 +155,7 @@ func TestAttachForwardedAgent(t *testing.T) {
 	offers("after it was taken back", managed)
 	// The profile that the documentation has: the shell names the daemon by then.
 	socket := strings.TrimSuffix(v.run(`echo "$SSH_AUTH_SOCK"`), "\nstatus 0, ")
-	if out := v.run(`latchkey agent attach; eval "$(latchkey env --shell sh)"; latchkey agent detach 2>&1`); out != "detached "+socket+"\nstatus 0, " {
+	if out := v.run(`latchkey agent attach && eval "$(latchkey env --shell sh)"; latchkey agent detach 2>&1`); out != "detached "+socket+"\nstatus 0, " {
 		t.Errorf("latchkey agent detach after latchkey env says %q; want that it has detached %s", out, socket)
 	}
 	offers("after it was taken back behind latchkey env", managed)
@@ -170,6 +170,11 @@ func TestAttachNothing(t *testing.T) {
 	daemon := w.StartDaemon(t)
 	box := startSSHD(t, nil)
 	p := newPerson(t, w, box, 1)
+	brought := p.visit(t)
+	if out := brought.run(`unset LATCHKEY_RUNTIME_DIR XDG_RUNTIME_DIR; latchkey agent attach 2>&1 && eval "$(latchkey env --shell sh)"; echo "$SSH_AUTH_SOCK"`); !strings.Contains(out, "no workspace daemon runs here") || !strings.Contains(out, "\n/tmp/ssh-") {
+		t.Errorf("the profile, where no daemon runs: %q; want that said, and the agent that was brought along", out)
+	}
+	brought.leave()
 	managed := strings.Join(strings.Fields(w.user.publicKey(t))[:2], " ")
 	box.Authorize(t, managed)
 	own := strings.ReplaceAll(string(mustRead(t, p.Config)), p.Agent, w.AgentSocket())

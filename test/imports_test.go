@@ -17,10 +17,10 @@ const module = "github.com/latchkey/latchkey"
 var mayImport = map[string][]string{
 	"cmd/latchkeyd":        {"sqlstore", "memstore", "keyserver", "keyserver/api", "internal/harden"},
 	"cmd/latchkey":         {"workspace", "workspace/sshd", "gitssh", "sshagent", "keyserver/api", "keyserver/importfile", "keyserver/knownhost", "internal/harden", "internal/mask", "internal/scan"},
-	"workspace":            {"workspace/secretfile", "workspace/sshd", "sshagent", "sshagent/signdata", "keyserver/api", "keyserver/knownhost", "internal/harden", "internal/mask"},
+	"workspace":            {"workspace/secretfile", "workspace/sshd", "sshagent", "sshagent/signdata", "keyserver/api", "keyserver/knownhost", "internal/harden", "internal/lograte", "internal/mask"},
 	"workspace/secretfile": {"keyserver/api"},
 	// It knows no server and no agent of ours: who may log in, and where agents go, it is told.
-	"workspace/sshd":      {},
+	"workspace/sshd":      {"internal/lograte"},
 	"memstore":            {"keyserver", "keyserver/api"},
 	"sqlstore":            {"keyserver", "keyserver/api"},
 	"keyserver/storetest": {"keyserver", "keyserver/api"},
@@ -31,10 +31,11 @@ var mayImport = map[string][]string{
 	"keyserver/importfile": {},
 	"keyserver/knownhost":  {"internal/sshpattern"},
 
-	"sshagent":            {"sshagent/signdata", "internal/sshpattern"},
+	"sshagent":            {"sshagent/signdata", "internal/lograte", "internal/sshpattern"},
 	"sshagent/signdata":   {},
 	"gitssh":              {},
 	"internal/harden":     {},
+	"internal/lograte":    {},
 	"internal/mask":       {},
 	"internal/scan":       {"keyserver/api"},
 	"internal/sshpattern": {},

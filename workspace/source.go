@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/latchkey/latchkey/internal/harden"
+	"github.com/latchkey/latchkey/internal/lograte"
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/sshagent"
 )
@@ -49,6 +50,7 @@ type Source struct {
 
 	proofs   proofs
 	refusals refusals
+	failures lograte.Limit // of what clients ask for
 
 	mu      sync.Mutex
 	known   []sshagent.Key   // as listed last; nil: not listed, or refused since
@@ -107,7 +109,7 @@ func (s *Source) list(ctx context.Context) ([]sshagent.Key, error) {
 	defer cancel()
 	keys, err := s.relist(ctx)
 	if err != nil && known && !isRefusal(err) {
-		s.log.Warn("offering the keys listed last: the server is away", "err", err)
+		s.failures.Log(s.log, slog.LevelWarn, "offering the keys listed last: the server is away", "err", err)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.known, nil
@@ -150,7 +152,7 @@ func (s *Source) Signer(ctx context.Context, public ssh.PublicKey) (sshagent.Sig
 	kept, err := s.fetch(ctx, public)
 	if err != nil {
 		forgotten()
-		s.log.Warn("private key not fetched", "key", fingerprint, "err", err)
+		s.failures.Log(s.log, slog.LevelWarn, "private key not fetched", "key", fingerprint, "err", err)
 		return nil, fmt.Errorf("fetching the private key %s: %w", fingerprint, err)
 	}
 	s.log.Info("private key fetched", "key", fingerprint, "memory", kept.Memory())

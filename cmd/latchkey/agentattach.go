@@ -25,10 +25,9 @@ func (p *program) agentAttachCommand() *cli.Command {
 		Description: `The workspace daemon offers the keys of the ssh-agent at SOCKET, else at $SSH_AUTH_SOCK,
 behind its own, to all programs of the workspace, for as long as the session lasts that
 the agent belongs to. It is for sessions of "ssh -A" by another sshd than the daemon's
-own. In your shell's profile, in this order:
+own. In your shell's profile:
 
-  latchkey agent attach
-  eval "$(latchkey env)"
+  latchkey agent attach && eval "$(latchkey env)"
 
 It says nothing if all is well, reads no stdin, and does nothing where there is no other
 agent: without SSH_AUTH_SOCK, and in a shell that has the daemon's already.`,

@@ -1,9 +1,9 @@
 package sshd
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -12,7 +12,6 @@ import (
 const (
 	maxToldUser = 64  // bytes
 	maxToldWhy  = 300 // bytes
-	maxTold     = 60  // refusals in a minute
 )
 
 // A Refusal is a connection over which nobody has logged in, though somebody tried.
@@ -53,43 +52,12 @@ func (r *Refusal) tried(conn ssh.ConnMetadata, method string, err error) {
 // must not crowd them out.
 func (s *Server) refused(r Refusal) {
 	r.User, r.Why = r.User[:min(len(r.User), maxToldUser)], r.Why[:min(len(r.Why), maxToldWhy)]
-	s.mu.Lock()
 	told := &s.told
 	if len(r.Keys) > 0 {
 		told = &s.toldOfKeys
 	}
-	left, ok := told.next(time.Now())
-	s.mu.Unlock()
-	if !ok {
-		return
-	}
-	facts := []any{"user", r.User, "keys", strings.Join(r.Keys, " "), "remote", r.Remote, "why", r.Why}
-	if left > 0 {
-		facts = append(facts, "left_out_before", left)
-	}
-	s.Log.Warn("SSH login refused", facts...)
-	if s.Refused != nil && len(r.Keys) > 0 {
+	if told.Log(s.Log, slog.LevelWarn, "SSH login refused", "user", r.User, "keys", strings.Join(r.Keys, " "), "remote", r.Remote, "why", r.Why) &&
+		s.Refused != nil && len(r.Keys) > 0 {
 		s.Refused(r)
 	}
-}
-
-// A rate bounds how often something is told. The zero value is one.
-type rate struct {
-	minute time.Time // when it began
-	told   int       // in it
-	left   int       // out, since the last that was told
-}
-
-// next reports whether one more may be told, and how many were left out before.
-func (r *rate) next(now time.Time) (left int, ok bool) {
-	if now.Sub(r.minute) >= time.Minute {
-		r.minute, r.told = now, 0
-	}
-	if r.told == maxTold {
-		r.left++
-		return 0, false
-	}
-	r.told++
-	left, r.left = r.left, 0
-	return left, true
 }

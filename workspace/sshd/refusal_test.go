@@ -10,9 +10,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/internal/lograte"
 )
 
 // Whose login is refused finds out why, and which key it was that is not known
@@ -118,27 +119,13 @@ func TestRefusalRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // in which no time goes by
 		s := &site{log: &buffer{}}
 		s.Server = &Server{Log: slog.New(slog.NewTextHandler(s.log, nil))}
-		for range 3 * maxTold {
+		for range 3 * lograte.PerMinute {
 			s.refused(Refusal{User: "admin", Remote: "192.0.2.1:22", Why: "no key"})
 		}
 		s.refused(Refusal{User: "alice", Keys: []string{"SHA256:a"}, Remote: "192.0.2.1:22", Why: "not known"})
 		got := s.refusals()
-		if len(got) != maxTold+1 || !strings.Contains(got[maxTold], "SHA256:a") {
-			t.Errorf("the log has %d lines, the last %q; want %d and the key", len(got), got[len(got)-1], maxTold+1)
+		if len(got) != lograte.PerMinute+1 || !strings.Contains(got[lograte.PerMinute], "SHA256:a") {
+			t.Errorf("the log has %d lines, the last %q; want %d and the key", len(got), got[len(got)-1], lograte.PerMinute+1)
 		}
 	})
-	var r rate
-	now := time.Unix(1e9, 0)
-	for range maxTold + 5 {
-		r.next(now.Add(59 * time.Second))
-	}
-	if left, ok := r.next(now.Add(118 * time.Second)); ok {
-		t.Errorf("within a minute, %d were told, and one more", left)
-	}
-	if left, ok := r.next(now.Add(119 * time.Second)); left != 6 || !ok {
-		t.Errorf("after a minute: %t, with %d left out; want it told, with 6", ok, left)
-	}
-	if left, _ := r.next(now.Add(119 * time.Second)); left != 0 {
-		t.Errorf("the next time, %d are left out; want none", left)
-	}
 }

@@ -18,6 +18,8 @@ import (
 
 	gliderlabs "github.com/gliderlabs/ssh"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/latchkey/latchkey/internal/lograte"
 )
 
 var (
@@ -66,16 +68,17 @@ type Server struct {
 	// It is locked before mu, which is not held while somebody is judged: that may take long.
 	judging sync.RWMutex
 
-	mu         sync.Mutex
-	closed     bool
-	listener   net.Listener // nil: Serve was not called
-	clients    map[*client]bool
-	strangers  []*client // who has not logged in, the first that came first
-	told       rate      // refusals of who has shown no key
-	toldOfKeys rate
-	sessions   map[*session]bool
-	serving    sync.WaitGroup // clients
-	running    sync.WaitGroup // sessions
+	told       lograte.Limit // refusals of who has shown no key
+	toldOfKeys lograte.Limit
+
+	mu        sync.Mutex
+	closed    bool
+	listener  net.Listener // nil: Serve was not called
+	clients   map[*client]bool
+	strangers []*client // who has not logged in, the first that came first
+	sessions  map[*session]bool
+	serving   sync.WaitGroup // clients
+	running   sync.WaitGroup // sessions
 }
 
 // Serve serves the clients that l accepts until Shutdown, or until l fails. It
