@@ -103,10 +103,11 @@ func TestForwardedAgent(t *testing.T) {
 					}
 				}
 			}
+			const why = "the key does not sign for a forwarded agent"
+			if out := j.Run(t, "latchkey", "status"); strings.Contains(out, why) != tt.refuseForwarded {
+				t.Errorf("latchkey status says why the key was not to be had on a: %t; want: %t\n%s", !tt.refuseForwarded, tt.refuseForwarded, out)
+			}
 		})
-	}
-	if out := j.Run(t, "latchkey", "status"); !strings.Contains(out, "the key does not sign for a forwarded agent") {
-		t.Errorf("latchkey status does not say why the key was not to be had:\n%s", out)
 	}
 }
 
