@@ -77,7 +77,7 @@ func (r statusReport) problem() error {
 	case loggedOut && r.Daemon == nil:
 		return withHint(errors.New("no workspace daemon runs here, and you are not logged in"), "in a workspace: latchkey agent; elsewhere: "+hintOf(r.loginErr))
 	case r.Daemon != nil && r.Daemon.Refused:
-		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint(r.Daemon.Workspace))
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint(r.Daemon.Workspace, r.Daemon.ServerError))
 	case r.Daemon != nil && r.Daemon.ServerError != "":
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), serverHint(r.Daemon.Server))
 	case r.Daemon != nil && r.Daemon.SSH != nil && r.Daemon.SSH.Error != "":
