@@ -24,6 +24,7 @@ type addedKey struct {
 	key    Key           // what others see of it
 	plain  ssh.PublicKey // what signs; of a certificate, the key it is for
 	signer Signer
+	came   time.Time // onto the table, which sets it
 
 	// The table's lock guards these.
 	ends  time.Time   // its lifetime
@@ -71,6 +72,7 @@ func (t *addedKeys) add(key *addedKey, visible func(*addedKey) bool) error {
 	default:
 		old, t.keys[i] = t.keys[i], key
 	}
+	key.came = time.Now()
 	t.open++
 	t.work.Add(1)
 	if key.mortal {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // A state is what a Server needs beyond what its user sets.
@@ -169,6 +171,14 @@ func (s *Server) Held() int { return s.keyring().held() + s.added().held() }
 
 // HeldAdded is how many of those clients have added.
 func (s *Server) HeldAdded() int { return s.added().held() }
+
+// AddedAt is when a client has added a key that is there still, the last time: zero if none is.
+func (s *Server) AddedAt(public ssh.PublicKey) time.Time {
+	if key := s.added().find(string(public.Marshal())); key != nil {
+		return key.came
+	}
+	return time.Time{}
+}
 
 // Locked reports whether a client has locked it.
 func (s *Server) Locked() bool { return s.padlock().closed.Load() }

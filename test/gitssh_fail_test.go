@@ -47,7 +47,7 @@ func TestGitSSHWithoutKey(t *testing.T) {
 		{"runtime directory open to others", steps{noRuntime}, "chmod 700"},
 		{"daemon, server down", steps{daemon, down}, "reaching the key server"},
 		{"daemon, server down from the start", steps{down, daemon}, "reaching the key server"},
-		{"daemon, token revoked", steps{daemon, revoked}, "token"},
+		{"daemon, token revoked", steps{daemon, revoked}, ` ("latchkey status" says more)`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

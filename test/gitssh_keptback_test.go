@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -86,4 +87,24 @@ func TestGitSSHPolicyOfOneKey(t *testing.T) {
 			t.Errorf("git ls-remote: %v\n%s\nwant in it\n%s", err, out, want)
 		}
 	})
+}
+
+// A key of one's own can be held to a host that only the key server knows: ssh-add reads
+// files alone, and known-hosts-command prints one.
+func TestSSHAddForAHostOfTheServer(t *testing.T) {
+	s := newStranger(t)
+	s.StartDaemon(t)
+	file, own := s.ownKey(t, "own")
+	s.sshd.Authorize(t, own)
+	name := fmt.Sprintf("[forge.example]:%d", s.sshd.Port)
+	s.server.knows(t, name+" "+s.sshd.HostKey, "forge "+s.sshd.HostKey)
+	s.awaits(t, "forge")
+	if out, err := s.Try(t, "ssh-add", "-q", "-h", name, file); err == nil || !strings.Contains(out, "No host keys found for destination") {
+		t.Errorf("ssh-add -h of a host that no file has: %v\n%s", err, out)
+	}
+	known := s.Write(t, "kh", s.Run(t, "latchkey", "known-hosts-command"))
+	s.Run(t, "ssh-add", "-q", "-H", known, "-h", name, file)
+	if out, err := s.Try(t, "git", "ls-remote", s.url()); err != nil {
+		t.Errorf("git ls-remote of the host that the key is for: %v\n%s", err, out)
+	}
 }

@@ -121,7 +121,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	agent, err := listen(d.config.Sockets.Agent, AgentSocket(d.config.Dir))
 	if err != nil {
-		return err
+		return namingDaemon(ctx, d.config.Dir, err)
 	}
 	defer agent.Close()
 	control, err := listen(d.config.Sockets.Control, ControlSocket(d.config.Dir))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -247,8 +248,11 @@ func TestSecondDaemonLeavesTheFirstAlone(t *testing.T) {
 	server := &testServer{keys: []testKey{key}}
 	c := Config{Dir: socketDir(t), Client: newClient(t, server), Idle: sshagent.DefaultIdle}
 	startDaemon(t, c)
-	if err := NewDaemon(c).Run(t.Context()); !errors.Is(err, sshagent.ErrInUse) {
-		t.Errorf("a second daemon: %v; want ErrInUse", err)
+	err := NewDaemon(c).Run(t.Context())
+	var problem *Problem
+	process := fmt.Sprint("process ", os.Getpid())
+	if !errors.Is(err, sshagent.ErrInUse) || !strings.HasSuffix(err.Error(), process) || !errors.As(err, &problem) || !strings.Contains(problem.Hint, "latchkey status") {
+		t.Errorf("a second daemon: %v; want ErrInUse, %s, and a hint", err, process)
 	}
 	mustSign(t, dial(t, AgentSocket(c.Dir)), key)
 	mustStatus(t, c.Dir)

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -192,6 +193,15 @@ func TestReadKnownHosts(t *testing.T) {
 	server.Handler = newHosts(t, s)
 	if _, err := ReadKnownHosts(t.Context(), socket, ""); err == nil || NotRunning(err) || !strings.Contains(err.Error(), "not now") {
 		t.Errorf("of a server that refuses: %v; want why", err)
+	}
+	client, err := api.NewClient("http://127.0.0.1:1", nil, func() string { return testToken }) // nobody's port
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server.Handler = NewKnownHosts(client)
+	if _, err := ReadKnownHosts(t.Context(), socket, ""); !errors.Is(err, api.ErrUnavailable) || strings.Count(err.Error(), "unavailable") != 1 {
+		t.Errorf("of a server that is away: %v; want that it is unavailable, once", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

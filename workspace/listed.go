@@ -65,8 +65,11 @@ func (s *Source) learn(number int64, keys []sshagent.Key, listed map[string]term
 	s.learned, s.known, s.terms = number, keys, listed
 	s.mu.Unlock()
 	s.refusals.drop(func(r keptRefusal) bool {
-		t, ok := listed[r.public]
-		return !r.Added && (!ok || !reflect.DeepEqual(t.policy, r.policy))
+		if r.Added {
+			return false
+		}
+		t, ok := listed[string(r.public.Marshal())]
+		return !ok || !reflect.DeepEqual(t.policy, r.policy)
 	})
 	s.withdraw(withdrawn)
 	return keys, nil

@@ -73,7 +73,8 @@ func askSocket(ctx context.Context, socket, path string, most int64) ([]byte, er
 	case http.StatusOK:
 		return text, nil
 	case http.StatusServiceUnavailable: // of the server that was asked
-		return nil, fmt.Errorf("%s: %w", strings.TrimSpace(string(text)), api.ErrUnavailable)
+		why := strings.TrimSuffix(strings.TrimSpace(string(text)), ": "+api.ErrUnavailable.Error()) // which is said once
+		return nil, fmt.Errorf("%s: %w", why, api.ErrUnavailable)
 	}
 	return nil, fmt.Errorf("the answer was %s", answer.Status)
 }

@@ -156,7 +156,7 @@ const maxRefusals = 10
 // A keptRefusal is a refusal, with what shows that it is over.
 type keptRefusal struct {
 	StateRefusal
-	public string // the key's blob
+	public ssh.PublicKey
 	policy api.KeyPolicy
 	away   bool // the server could not be asked
 	unseen bool // a list has left the key out, as any does that is for another host
@@ -185,7 +185,7 @@ func (s *Source) refusal(public ssh.PublicKey, err error) keptRefusal {
 	t, _ := s.listed(public)
 	return keptRefusal{
 		StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(public), Comment: s.comment(public), Why: err.Error()},
-		public:       string(public.Marshal()), policy: t.policy,
+		public:       public, policy: t.policy,
 		away: isAway(err),
 	}
 }
@@ -214,7 +214,22 @@ func withRemedy(err error) error {
 
 // addAdded is add for a key that a client had added.
 func (r *refusals) addAdded(key sshagent.Key, why error) {
-	r.add(keptRefusal{StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true}})
+	r.add(keptRefusal{
+		StateRefusal: StateRefusal{Key: ssh.FingerprintSHA256(key.Public), Comment: key.Comment, Why: why.Error(), Added: true},
+		public:       key.Public,
+	})
+}
+
+// dropRemoved forgets those of keys that clients had added and that are gone, or were
+// added anew since, which may be for other hosts. added says when one was, zero if it is gone.
+func (r *refusals) dropRemoved(added func(ssh.PublicKey) time.Time) {
+	r.drop(func(n keptRefusal) bool {
+		if !n.Added {
+			return false
+		}
+		at := added(n.public)
+		return at.IsZero() || n.At.Before(at)
+	})
 }
 
 // add notes a refusal. Added keys, which the user makes, and those of the server do

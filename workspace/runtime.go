@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
+
+	"github.com/latchkey/latchkey/sshagent"
 )
 
 // RuntimeDir is the directory of the daemon's sockets: $LATCHKEY_RUNTIME_DIR,
@@ -32,6 +36,22 @@ func AgentSocket(dir string) string { return filepath.Join(dir, "agent.sock") }
 
 // ControlSocket is the path of the daemon's control socket in a runtime directory.
 func ControlSocket(dir string) string { return filepath.Join(dir, "control.sock") }
+
+// namingDaemon adds to an error of listening in a runtime directory which process it is
+// that has it, if that is a daemon and says so.
+func namingDaemon(ctx context.Context, dir string, err error) error {
+	if !errors.Is(err, sshagent.ErrInUse) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout+time.Second) // it asks its server meanwhile
+	defer cancel()
+	s, statusErr := Status(ctx, dir)
+	if statusErr != nil || s.PID == 0 {
+		return err
+	}
+	return &Problem{fmt.Errorf("%w: a workspace daemon, process %d", err, s.PID),
+		fmt.Sprintf(`use that one, of which "latchkey status" says more; or end it first: kill %d; or choose another directory with LATCHKEY_RUNTIME_DIR`, s.PID)}
+}
 
 // MakeRuntimeDir makes a runtime directory (0700) if there is none, and checks
 // it as [CheckRuntimeDir] does.

@@ -54,7 +54,7 @@ type sshService struct {
 	keys  map[string]string // login keys, by their wire form: their names
 	err   error             // of the last request
 
-	refusal *StateSSHRefusal // the last one; nil: none yet
+	refusal *StateSSHRefusal // the last one; nil: none yet, or it is over
 }
 
 // A sshChild is the process that serves SSH: see [sshProcess].
@@ -91,6 +91,7 @@ func (s *sshService) authorized(user string, key ssh.PublicKey) sshAuthorized {
 	if !ok {
 		return sshAuthorized{Why: fmt.Sprintf("no such login key of %s: \"latchkey login-key add\" makes it one", s.owner)}
 	}
+	s.dropRefusal(key)
 	return sshAuthorized{Name: name, OK: true}
 }
 
@@ -218,7 +219,7 @@ func (s *sshService) refresh(ctx context.Context) bool {
 		keys[string(public.Marshal())] = k.Name
 	}
 	s.mu.Lock()
-	s.owner, s.keys = access.User, keys
+	s.replaceKeys(access.User, keys)
 	front := s.front
 	s.mu.Unlock()
 	front.recheck()

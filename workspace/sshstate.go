@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -18,7 +19,7 @@ type StateSSH struct {
 	Error     string   `json:"error,omitempty"`
 	Ended     bool     `json:"ended,omitempty"` // SSH is not served any more
 
-	Refusal *StateSSHRefusal `json:"refusal,omitempty"` // the last one; nil: none yet
+	Refusal *StateSSHRefusal `json:"refusal,omitempty"` // the last one; nil: none yet, or it is over
 }
 
 // A StateSSHRefusal is a login with a key that was refused.
@@ -37,6 +38,32 @@ func (s *sshService) noteRefusal(r sshd.Refusal) {
 	s.refusal = &StateSSHRefusal{At: time.Now(), User: r.User, Keys: r.Keys, Remote: r.Remote, Why: r.Why}
 }
 
+// dropRefusal forgets the last refusal if it was of a key that is let in now: it would be
+// taken for what holds. mu is held.
+func (s *sshService) dropRefusal(letIn ssh.PublicKey) {
+	if s.refusal != nil && slices.Contains(s.refusal.Keys, ssh.FingerprintSHA256(letIn)) {
+		s.refusal = nil
+	}
+}
+
+// replaceKeys notes who may log in from now on. What has become a login key was refused
+// as none, unless it was the name that was wrong. mu is held.
+func (s *sshService) replaceKeys(owner string, keys map[string]string) {
+	old := s.keys
+	s.owner, s.keys = owner, keys
+	if s.refusal == nil || !slices.Contains(s.users(), s.refusal.User) {
+		return
+	}
+	for blob := range keys {
+		if _, was := old[blob]; was {
+			continue
+		}
+		if key, err := ssh.ParsePublicKey([]byte(blob)); err == nil {
+			s.dropRefusal(key)
+		}
+	}
+}
+
 // state is for the status.
 func (s *sshService) state() *StateSSH {
 	s.mu.Lock()
@@ -47,7 +74,7 @@ func (s *sshService) state() *StateSSH {
 	}
 	switch {
 	case s.ended != nil:
-		st.Ended = true
+		st.Ended, st.Refusal = true, nil
 		st.Error = fmt.Sprintf("SSH is not served any more, the process that serves it has ended (%v): start the daemon again", s.ended)
 	case s.err != nil:
 		st.Error = s.err.Error()

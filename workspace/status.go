@@ -113,6 +113,7 @@ func (d *Daemon) tell(w http.ResponseWriter, answer any) {
 }
 
 func (d *Daemon) offer() Offer {
+	d.source.refusals.dropRemoved(d.agent.AddedAt)
 	o := d.source.LastOffer()
 	o.Locked = d.agent.Locked()
 	return o
@@ -152,6 +153,7 @@ func (d *Daemon) state(ctx context.Context) State {
 	}
 	s.Workspace, _ = d.name.Load().(string)
 	keys, keysErr := d.source.Keys(ctx)
+	d.source.refusals.dropRemoved(d.agent.AddedAt)
 	s.Refusals = d.source.refusals.last() // of those before, this has dropped what is over
 	for _, k := range keys {
 		t, _ := d.source.listed(k.Public)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -244,13 +242,6 @@ func onSignals(ctx context.Context, forget func()) (_ context.Context, stop func
 	}
 }
 
-// refusedHint is for a token that the server does not take of a workspace; "" if it
-// is not known which.
-func refusedHint(name string) string {
-	return fmt.Sprintf(`was it revoked, or has it expired? "%s" makes a new one: then start the daemon again; if the workspace was deleted, "latchkey workspace create" makes another`,
-		newTokenLine(cmp.Or(name, "NAME"), "FILE"))
-}
-
 // explainWorkspace adds to an error of package workspace what the user can do.
 func explainWorkspace(err error) error {
 	var said *hintedError
@@ -266,7 +257,7 @@ func explainWorkspace(err error) error {
 	case errors.Is(err, workspace.ErrNoToken):
 		return withHint(err, `"latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE`)
 	case errors.Is(err, api.ErrUnauthenticated), errors.Is(err, api.ErrForbidden):
-		return withHint(err, refusedHint(""))
+		return withHint(err, refusedHint("", err.Error()))
 	}
 	return err
 }

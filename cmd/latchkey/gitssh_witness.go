@@ -80,7 +80,7 @@ func (h *helper) explain(err error) {
 		case askErr == nil && err != nil && h.refusal(last) != "":
 			err = errors.New(h.refusal(last))
 		case askErr == nil && last.Error != "" && (err != nil || len(last.Keys) == 0):
-			err = fmt.Errorf("%s", last.Error)
+			err = withHint(errors.New(last.Error), `"latchkey status" says more`)
 		case askErr == nil && len(last.Keys) == 0:
 			h.seen.note(func(w *witness) { w.listed = false })
 		}

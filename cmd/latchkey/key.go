@@ -103,7 +103,7 @@ func keyDetails(k api.Key) [][]string {
 		{"mode", string(k.Mode) + ": " + serves[0]},
 		{"policy", strings.Join(serves[1:], "; ")},
 		{"last fetched", fetched},
-		{"expires", humaneOr(expires(k), "")},
+		{"expires", expiry(k, time.Now())},
 	}
 }
 
@@ -119,10 +119,22 @@ func (p *program) keyList(c *cli.Context, s *session) error {
 	for _, k := range keys {
 		rows = append(rows, []string{
 			k.Name, strconv.FormatInt(k.Generation, 10), string(k.Algorithm), k.Fingerprint,
-			humane(k.UpdatedAt, time.Now()), humaneOr(k.LastFetchedAt, "never"), humaneOr(expires(k), ""),
+			humane(k.UpdatedAt, time.Now()), humaneOr(k.LastFetchedAt, "never"), expiry(k, time.Now()),
 		})
 	}
 	return p.table("NAME\tGENERATION\tALGORITHM\tFINGERPRINT\tMADE\tLAST FETCHED\tEXPIRES", rows)
+}
+
+// expiry says when a key ends to be of use, or that it has: "" if it never does.
+func expiry(k api.Key, now time.Time) string {
+	at := expires(k)
+	switch {
+	case at == nil:
+		return ""
+	case !at.After(now):
+		return "expired " + humane(*at, now)
+	}
+	return humane(*at, now)
 }
 
 // expires is when a key ends to be of use, nil if never: a replaced one is no longer

@@ -18,3 +18,19 @@ func TestExpires(t *testing.T) {
 		}
 	}
 }
+
+// A key whose time is over is not one whose time ends just now.
+func TestExpiry(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	for _, test := range []struct {
+		after time.Duration
+		want  string
+	}{{time.Hour, "in 60 minutes"}, {0, "expired just now"}, {-time.Second, "expired just now"}, {-3 * time.Hour, "expired 3 hours ago"}} {
+		if got := expiry(api.Key{ExpiresAt: new(now.Add(test.after))}, now); got != test.want {
+			t.Errorf("with %s to go the list says %q; want %q", test.after, got, test.want)
+		}
+	}
+	if got := expiry(api.Key{}, now); got != "" {
+		t.Errorf("of a key that never expires the list says %q", got)
+	}
+}

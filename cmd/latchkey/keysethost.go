@@ -40,13 +40,31 @@ func (p *program) hostsGiven(ctx context.Context, s *session, list []string) ([]
 			}
 			given := hostGiven(line)
 			if len(given) == 0 {
-				return nil, withHint(usagef("flag --host: %q is no host with its key", printable(line)),
-					`"ssh-keyscan HOST | ssh-keygen -lf -" shows fingerprints, for --host NAME=SHA256:…`)
+				return nil, noHostGiven(line)
 			}
 			hosts = append(hosts, given...)
 		}
 	}
 	return hosts, nil
+}
+
+// noHostGiven says what is wrong with a line that hostGiven can't read.
+func noHostGiven(line string) error {
+	err := usagef("flag --host: %q is no host with its key", printable(line))
+	if name, fingerprint, ok := strings.Cut(line, "=SHA256:"); ok && name != "" {
+		err = usagef("flag --host: %q, which is to be the key of %s, is no fingerprint: a whole one has 43 characters after SHA256:",
+			printable("SHA256:"+fingerprint), printable(name))
+	}
+	return withHint(err, `"ssh-keyscan HOST | ssh-keygen -lf -" shows fingerprints, for --host NAME=SHA256:…`)
+}
+
+// withPorts is withPort for several hosts, with commas.
+func withPorts(hosts string) string {
+	list := strings.Split(hosts, ",")
+	for i, host := range list {
+		list[i] = withPort(host)
+	}
+	return strings.Join(list, ",")
 }
 
 // withPort writes HOST:PORT as ssh looks for it in a known_hosts file: "[HOST]:PORT",

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 	"github.com/latchkey/latchkey/keyserver/knownhost"
@@ -20,7 +21,7 @@ func (p *program) knownHostCommand() *cli.Command {
 			{
 				Name: "add", Usage: "make a host known in all workspaces", ArgsUsage: "HOST KEY|-",
 				Description: `HOST is what known_hosts has for it: names, patterns, [name]:port, several with
-commas. KEY is the host's public key as one word, quoted; "-" is stdin.
+commas. It may be name:port, too. KEY is the host's public key as one word, quoted; "-" is stdin.
 
   latchkey known-host add forge.example "ssh-ed25519 AAAA..."
   latchkey known-host add '*.forge.example' - --cert-authority --yes < ca.pub
@@ -71,7 +72,7 @@ func (p *program) knownHostAdd(c *cli.Context, s *session) error {
 	if strings.ContainsAny(key, "\r\n") || strings.ContainsAny(hosts, " \t\r\n") || strings.HasPrefix(hosts, "@") || strings.HasPrefix(hosts, "#") {
 		return withHint(usagef("known-host add: want one HOST, and one KEY on one line"), "for several keys: latchkey known-host import FILE")
 	}
-	line := hosts + " " + key
+	line := withPorts(hosts) + " " + key
 	switch {
 	case c.Bool("cert-authority"):
 		line = knownhost.CertAuthority + " " + line
@@ -80,8 +81,11 @@ func (p *program) knownHostAdd(c *cli.Context, s *session) error {
 	}
 	lines, err := knownhost.Parse([]byte(line))
 	if err != nil {
-		return withHint(fmt.Errorf("the known host can't be added: %s", strings.TrimPrefix(err.Error(), "line 1: ")),
-			`KEY is a public key: "ssh-ed25519 AAAA...", as in the file of one`)
+		hint := `KEY is a public key: "ssh-ed25519 AAAA...", as in the file of one`
+		if _, _, _, _, keyErr := ssh.ParseAuthorizedKey([]byte(key)); keyErr == nil {
+			hint = "HOST is a name, a pattern, or either with its port as [HOST]:PORT; a name may have it as HOST:PORT; several have commas between them"
+		}
+		return withHint(fmt.Errorf("the known host can't be added: %s", strings.TrimPrefix(err.Error(), "line 1: ")), hint)
 	}
 	return p.trust(c, s, lines)
 }

@@ -25,7 +25,7 @@ hosts goes as a whole.
 }
 
 func (p *program) knownHostDelete(c *cli.Context, s *session) error {
-	h, err := p.knownHostLine(c, s, c.Args().First())
+	h, err := p.knownHostLine(c, s, withPorts(c.Args().First()))
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,11 @@ func (g given) known() error {
 	if why == "" {
 		why = "the workspace daemon has not heard of any"
 	}
-	return withHint(fmt.Errorf("the secrets are not to be had: %s", why), `"latchkey status" says more; a daemon that is run with --secret-cache has them from a start without the server, too`)
+	hint := `"latchkey status" says more`
+	if !strings.HasPrefix(why, workspace.NoticeRefused) { // of which no cache helps
+		hint += "; a daemon that is run with --secret-cache has them from a start without the server, too"
+	}
+	return withHint(fmt.Errorf("the secrets are not to be had: %s", why), hint)
 }
 
 // only picks the variables that have one of the names, or are of a secret that

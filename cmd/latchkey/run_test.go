@@ -164,6 +164,22 @@ func TestRunTellsOfMissing(t *testing.T) {
 	}
 }
 
+// What a cache is for is said where one would help.
+func TestRunWithoutKnownSecretsHint(t *testing.T) {
+	newHome(t)
+	d := newSecretsDaemon(t)
+	const more = `"latchkey status" says more`
+	for notice, want := range map[string]string{
+		workspace.NoticeRefused + ", so it has no secrets: the workspace token was revoked": more,
+		"there are no secrets yet, as the key server is away":                               more + "; a daemon that is run with --secret-cache has them from a start without the server, too",
+	} {
+		d.change(func(s *workspace.SecretState) { s.Known, s.Notice = false, notice })
+		if got := latchkey(t, "run", "--", "true"); !strings.HasSuffix(got.stderr, "\nlatchkey: hint: "+want+"\n") {
+			t.Errorf("of %q run says\n%s\nwant the hint\n%s", notice, got.stderr, want)
+		}
+	}
+}
+
 // That nobody knows what there is is no reason to start without it.
 func TestRunWithoutKnownSecrets(t *testing.T) {
 	newHome(t)

@@ -151,7 +151,9 @@ func (s *daemonSigner) whyNot(since time.Time) error {
 	switch refusal := lastRefusal(last, since, func(r workspace.StateRefusal) bool { return r.Key == fingerprint }); {
 	case last.Locked:
 		return errAgentLocked
-	case refusal.Why != "":
+	case refusal.Why != "" && last.Error != "": // of a server that is to sign, and does not answer
+		return withHint(fmt.Errorf(notSigned, refusal.Why), "latchkey status")
+	case refusal.Why != "": // which says what can be done, if that is known
 		return fmt.Errorf(notSigned, refusal.Why)
 	case last.Error != "":
 		return withHint(fmt.Errorf(notSigned, last.Error), "latchkey status")

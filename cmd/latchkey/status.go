@@ -21,7 +21,9 @@ func (p *program) statusCommand() *cli.Command {
 		Name:  "status",
 		Usage: "show your login, and the workspace daemon",
 		Description: `Asks the server whether the login is good, and the daemon what protects the keys it
-holds, and what became of your secrets here. Exits with 1 if something that should work does not.`,
+holds, and what became of your secrets here. Where no daemon runs it asks the server whether
+the workspace's token is good, by which git's helper and "latchkey run" go then. Exits with 1
+if something that should work does not.`,
 		Flags:  []cli.Flag{jsonFlag()},
 		Action: p.status,
 	}
@@ -34,8 +36,9 @@ const statusTimeout = 5 * time.Second
 type statusReport struct {
 	Login  *loginStatus     `json:"login"`  // null: not logged in
 	Daemon *workspace.State `json:"daemon"` // null: not running
+	Token  *tokenStatus     `json:"token"`  // null: none is set, or a daemon runs
 
-	loginErr, daemonErr error
+	loginErr, daemonErr, tokenErr error
 }
 
 type loginStatus struct {
@@ -52,6 +55,9 @@ func (p *program) status(c *cli.Context) error {
 	var r statusReport
 	r.Login, r.loginErr = p.loginStatus(c.Context)
 	r.Daemon, r.daemonErr = daemonStatus(c.Context)
+	if workspace.NotRunning(r.daemonErr) {
+		r.Token, r.tokenErr = workspaceTokenStatus(c.Context)
+	}
 	if err := p.showStatus(r, c.Bool("json")); err != nil {
 		return err
 	}
@@ -74,10 +80,12 @@ func (r statusReport) problem() error {
 		return r.loginErr
 	case r.daemonErr != nil && !workspace.NotRunning(r.daemonErr):
 		return explainWorkspace(r.daemonErr)
-	case loggedOut && r.Daemon == nil:
+	case r.tokenErr != nil:
+		return r.tokenErr
+	case loggedOut && r.Daemon == nil && r.Token == nil:
 		return withHint(errors.New("no workspace daemon runs here, and you are not logged in"), "in a workspace: latchkey agent; elsewhere: "+hintOf(r.loginErr))
 	case r.Daemon != nil && r.Daemon.Refused:
-		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint(r.Daemon.Workspace))
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint(r.Daemon.Workspace, r.Daemon.ServerError))
 	case r.Daemon != nil && r.Daemon.ServerError != "":
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), serverHint(r.Daemon.Server))
 	case r.Daemon != nil && r.Daemon.SSH != nil && r.Daemon.SSH.Error != "":
@@ -182,7 +190,7 @@ func daemonReachability(d *workspace.State) string {
 func (r statusReport) daemonRows() [][]string {
 	d := r.Daemon
 	if d == nil {
-		return [][]string{{"daemon", "not running"}}
+		return append([][]string{{"daemon", "not running"}}, r.Token.rows()...)
 	}
 	rows := [][]string{
 		{"daemon", fmt.Sprintf("running since %s, process %d", d.Started.Local().Format("2006-01-02 15:04"), d.PID)},

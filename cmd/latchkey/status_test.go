@@ -126,20 +126,6 @@ func TestStatusOfWhatDoesNotWork(t *testing.T) {
 	}
 }
 
-// What mends a token that the server refuses names the workspace, which is there
-// already.
-func TestStatusOfARefusedWorkspace(t *testing.T) {
-	s := loggedIn(t)
-	w := decode[api.CreatedWorkspace](t, latchkey(t, "workspace", "create", "box", "--json"))
-	startDaemon(t, s, w.Token.Token)
-	latchkey(t, "workspace", "token", "revoke", "-y", "box", w.Token.ID).ok(t)
-	got := latchkey(t, "status")
-	if got.code != 1 || !strings.Contains(got.stdout, "\n  server   "+s.URL+", refuses this workspace\n") {
-		t.Errorf("status in a workspace that is refused = %+v", got)
-	}
-	got.hints(t, `was it revoked, or has it expired? "latchkey workspace token create box --token-file FILE" makes a new one: then start the daemon again; if the workspace was deleted, "latchkey workspace create" makes another`)
-}
-
 func TestStatusWithoutServer(t *testing.T) {
 	s := loggedIn(t)
 	s.Close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,11 +78,34 @@ func (p *program) tokenCreate(c *cli.Context, s *session) error {
 }
 
 func (p *program) workspaceTokenCreate(c *cli.Context, s *session) error {
-	user, name := c.String("user"), c.Args().First()
-	return p.createToken(c, api.WorkspaceToken, func() (api.CreatedToken, error) {
+	user, name, id := c.String("user"), c.Args().First(), ""
+	err := p.createToken(c, api.WorkspaceToken, func() (api.CreatedToken, error) {
 		t, err := s.CreateWorkspaceToken(c.Context, user, name, tokenRequest(c))
+		id = t.ID
 		return t, s.noWorkspace(c.Context, err, user, name)
 	})
+	file := c.Path("token-file")
+	if err != nil || file == "" || c.Bool("json") {
+		return err
+	}
+	p.note("a new token of the workspace %s is in %s: start its daemon again to have it used%s", name, file, s.olderTokens(c.Context, user, name, id))
+	return nil
+}
+
+// olderTokens says how to revoke the tokens of a workspace that are good still, but for
+// a new one: "" if there are none, or they can't be had, for the new one is made.
+func (s *session) olderTokens(ctx context.Context, user, workspace, newID string) string {
+	list, err := s.WorkspaceTokens(ctx, user, workspace)
+	if err != nil {
+		return ""
+	}
+	now := time.Now()
+	list = slices.DeleteFunc(list, func(t api.TokenInfo) bool { return t.ID == newID || tokenState(t, now) != "" })
+	if len(list) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`; still good: %s, which "latchkey workspace token list %s" shows and "latchkey workspace token revoke" ends`,
+		plural(len(list), "older token"), quoted(workspace))
 }
 
 // createToken puts the new token in the place of an older one of its kind.

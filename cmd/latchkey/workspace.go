@@ -148,7 +148,7 @@ func mayReplace(path string, kind api.TokenKind) error {
 	case held == kind:
 		return nil
 	case held == api.WorkspaceToken:
-		return withHint(fmt.Errorf("%s holds the token of a workspace already", path), fmt.Sprintf(`name another file, or remove this one; "%s" replaces the token of a workspace that is there`, newTokenLine("NAME", path)))
+		return withHint(fmt.Errorf("%s holds the token of a workspace already", path), fmt.Sprintf(`name another file, or remove this one; for a workspace that is there, "%s" makes a new token, which takes the place of the one in the file`, newTokenLine("NAME", path)))
 	default:
 		return withHint(fmt.Errorf("%s holds a %s token already", path, held), "name another file, or remove this one")
 	}
