@@ -28,12 +28,13 @@ type followTest struct {
 	hosts     int // how often the known hosts were asked for
 	refused   int
 	logins    []time.Duration // within which it was to be asked who may log in by SSH
+	asked     chan struct{}   // gets one if somebody waits, when that was to be asked
 }
 
 func inFollowTest(t *testing.T, test func(f *followTest)) {
 	keys := []testKey{newEd25519(t), newEd25519(t)}
 	synctest.Test(t, func(t *testing.T) {
-		f := &followTest{T: t, server: &testServer{keys: keys}, told: newSecretsServer()}
+		f := &followTest{T: t, server: &testServer{keys: keys}, told: newSecretsServer(), asked: make(chan struct{})}
 		count := func(n *int) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -50,6 +51,10 @@ func inFollowTest(t *testing.T, test func(f *followTest)) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.logins = append(f.logins, within)
+			select {
+			case f.asked <- struct{}{}:
+			default:
+			}
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup

@@ -52,9 +52,7 @@ func TestFollowUnhurried(t *testing.T) {
 			f.told.become(func() { f.told.watchErr = api.ErrUnavailable })
 			f.pass(watchMost)
 			f.told.become(func() { f.told.watchErr = nil })
-			for before := f.watches(); f.watches() == before; {
-				f.pass(time.Millisecond)
-			}
+			<-f.asked // that the watch has begun is heard
 		}
 		restart()
 		f.wantWithin("when the server was started anew", unhurried, unhurried)
@@ -65,11 +63,6 @@ func TestFollowUnhurried(t *testing.T) {
 		restart()
 		f.wantWithin("when the user's own has changed meanwhile", spread, spread)
 	})
-}
-
-func (f *followTest) watches() int {
-	_, watches, _ := f.told.counts()
-	return watches
 }
 
 // So it is where the secrets are followed: a watch begins with the revision that they have.
