@@ -157,7 +157,9 @@ func (s *sshService) serve(ctx context.Context, front sshChild, key *signer) {
 	s.mu.Lock()
 	s.host = key
 	s.mu.Unlock()
-	s.refresh(ctx)
+	if !s.refresh(ctx) {
+		s.ask(unhurried)
+	}
 	serving := s.serving
 	serving.HostKey = key.PublicKey().Marshal()
 	if err := front.serve(ctx, serving); err != nil {

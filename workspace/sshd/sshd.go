@@ -59,7 +59,7 @@ type Server struct {
 	Start   func(*exec.Cmd) error        // if not nil, starts a program in the place of its Start
 	SFTP    []string                     // the program that serves SFTP on its standard input and output; nil: none
 	Agents  Agents                       // nil: no agent is taken
-	Refused func(Refusal)                // if not nil, is told of logins with keys that were refused, once each has ended
+	Refused func(Refusal)                // if not nil, is told of logins with keys that were refused, once each has ended and the log has it
 	Log     *slog.Logger                 // nil: no log
 
 	server gliderlabs.Server
