@@ -45,7 +45,7 @@ func TestStatusOfARefusedWorkspace(t *testing.T) {
 
 // Without a reason that is known, the hint asks what it may be.
 func TestRefusedHint(t *testing.T) {
-	const unknown = `was it revoked, or has it expired? "latchkey workspace token create NAME --token-file FILE" makes a new one: then start the daemon again; if the workspace was deleted, "latchkey workspace create" makes another`
+	const unknown = `was it revoked, or has it expired? "latchkey workspace token create NAME --token-file FILE" makes a new one; if the workspace was deleted, "latchkey workspace create" makes another`
 	if got := refusedHint("", "this server does not know the workspace token"); got != unknown {
 		t.Errorf("the hint is %q; want %q", got, unknown)
 	}
