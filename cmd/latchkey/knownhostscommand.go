@@ -48,36 +48,60 @@ them, it prints that line, and of the others those that revoke a key.`,
 	}
 }
 
+// A hostQuestion is what ssh asks about a host: %I and %H. All is empty where
+// somebody wants all known hosts.
+type hostQuestion struct {
+	reason, host string
+	fingerprint  string // of the key that the host shows: %f
+	helper       string // whose ssh asks
+	pinned       string // the line of the one key that the host can have
+}
+
+// parseHostQuestion reads it from arguments, of which a line of known_hosts is three.
+func parseHostQuestion(args []string) (q hostQuestion, ok bool) {
+	switch len(args) {
+	case 0:
+		return q, true
+	case 2:
+	case 3:
+		q.fingerprint = args[2]
+	case 4:
+		q.fingerprint, q.helper = args[2], args[3]
+	case 5:
+		q.pinned = strings.Join(args[2:], " ")
+	default:
+		return q, false
+	}
+	q.reason, q.host = args[0], args[1]
+	return q, true
+}
+
 // printKnownHosts prints what is known of a host. To ssh it does not fail: that
 // would end the connection, also to a host that the user's own files know.
 func (p *program) printKnownHosts(args []string) int {
-	const shown, noting, pinning = 3, 4, 5 // arguments: the third is a key's fingerprint, the fourth a helper's name; a line of known_hosts is three
-	if n := len(args); n != 0 && n != 2 && n != shown && n != noting && n != pinning {
+	q, ok := parseHostQuestion(args)
+	if !ok {
 		return p.fail(withHint(usagef("%s: want a reason and a host, or nothing", knownHostsArgument),
 			"KnownHostsCommand /usr/local/bin/latchkey "+knownHostsArgument+" %I %H %f"))
 	}
-	reason, host := "", ""
-	if len(args) >= 2 {
-		reason, host = args[0], args[1]
-	}
-	if len(args) == pinning {
-		return p.printPinned(reason, host, strings.Join(args[2:], " "))
+	if q.pinned != "" {
+		return p.printPinned(q)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), knownHostsTimeout)
 	defer cancel()
 	first := firstHelper()
-	lines, err := p.knownHostLines(ctx, first, host)
+	lines, err := p.knownHostLines(ctx, first, q.host)
 	switch {
 	case err != nil && len(args) == 0:
 		return p.fail(explainWorkspace(err))
-	case err != nil && first.name == "" && reason != orderReason && reason != addressReason: // a helper says it if it matters
+	case err != nil && first.name == "" && q.reason != orderReason && q.reason != addressReason: // a helper says it if it matters
 		p.message("warning", fmt.Sprintf("the known hosts can't be had, ssh goes on with your own: %s", oneLine(explainWorkspace(err))))
 	}
-	if (len(args) == shown || len(args) == noting) && reason == hostnameReason {
-		p.sayRevoked(lines, host, args[2])
-	}
-	if err == nil && len(args) == noting && first.name != "" && reason == hostnameReason && args[3] == filepath.Base(args[3]) {
-		noteHost(place{first.dir, args[3]}, lines, host, args[2])
+	if q.fingerprint != "" && q.reason == hostnameReason {
+		p.sayRevoked(lines, q.host, q.fingerprint)
+		if err == nil && first.name != "" && q.helper != "" && q.helper == filepath.Base(q.helper) {
+			noteHost(place{first.dir, q.helper}, lines, q.host, q.fingerprint)
+		}
 	}
 	if _, err := p.stdout.Write(lines); err != nil {
 		return p.fail(outputError(err))
@@ -118,16 +142,16 @@ func lineWords(l knownhost.Line) string {
 // printPinned prints the one key that a host can have, which does not depend on
 // any server, and what a server has revoked: a key that it has added for the host
 // does not count.
-func (p *program) printPinned(reason, host, line string) int {
-	pinned, err := knownhost.Parse([]byte(line))
+func (p *program) printPinned(q hostQuestion) int {
+	pinned, err := knownhost.Parse([]byte(q.pinned))
 	if err != nil || len(pinned) != 1 || pinned[0].Marker != "" {
-		return p.fail(withHint(usagef("%s: %q is no line of known_hosts", knownHostsArgument, printable(line)), "print the Host block anew: latchkey ssh-config"))
+		return p.fail(withHint(usagef("%s: %q is no line of known_hosts", knownHostsArgument, printable(q.pinned)), "print the Host block anew: latchkey ssh-config"))
 	}
 	var lines []byte
-	if reason != orderReason { // for which ssh wants to know kinds of keys only
+	if q.reason != orderReason { // for which ssh wants to know kinds of keys only
 		ctx, cancel := context.WithTimeout(context.Background(), knownHostsTimeout)
 		defer cancel()
-		all, err := p.knownHostLines(ctx, place{}, host)
+		all, err := p.knownHostLines(ctx, place{}, q.host)
 		if err != nil && !errors.Is(err, errNoWorkspace) { // and no login: there is no server to ask
 			p.message("warning", fmt.Sprintf("ssh goes by the key in its configuration, and does not know whether it was revoked: %s", oneLine(explainWorkspace(err))))
 		}
