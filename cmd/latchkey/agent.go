@@ -66,7 +66,7 @@ each agent that "latchkey agent attach" names.`,
 			&cli.StringFlag{Name: "url", Usage: "the key server's `URL`"},
 			&cli.PathFlag{Name: "token-file", Usage: "read the workspace token from `FILE`, which nobody else may read"},
 			&cli.PathFlag{Name: "ca-file", Usage: "trust the certificates in `FILE` only (PEM)"},
-			&cli.GenericFlag{Name: "idle", Value: new(moment(sshagent.DefaultIdle)), Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
+			&cli.GenericFlag{Name: "idle", Value: new(preciseDuration(sshagent.DefaultIdle)), Usage: "forget a private key that was not used for `DURATION`; 0: at once"},
 			&cli.BoolFlag{Name: "no-add", Usage: "let nobody add keys of their own with ssh-add"},
 			durationFlag("add-lifetime", "remove a key that was added without ssh-add -t after `DURATION`, such as 8h; else it stays"),
 			&cli.BoolFlag{Name: "add-upstream", Usage: "pass what ssh-add adds and removes, also FIDO keys and smartcards, on to the agent in SSH_AUTH_SOCK"},
@@ -120,7 +120,7 @@ func (p *program) agent(c *cli.Context) error {
 		return err
 	}
 	config := workspace.Config{
-		Dir: dir, Sockets: sockets, Client: client, Idle: time.Duration(*c.Generic("idle").(*moment)), Upstream: os.Getenv("SSH_AUTH_SOCK"),
+		Dir: dir, Sockets: sockets, Client: client, Idle: time.Duration(*c.Generic("idle").(*preciseDuration)), Upstream: os.Getenv("SSH_AUTH_SOCK"),
 		Process: report, Version: version(), Log: log,
 		NoAdd: c.Bool("no-add"), AddUpstream: c.Bool("add-upstream"), AddLifetime: time.Duration(seconds(c, "add-lifetime")) * time.Second, Askpass: os.Getenv("SSH_ASKPASS"),
 		Confine:   func() harden.Report { return confineAgent(c, report, dir, log) },

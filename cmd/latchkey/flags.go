@@ -29,15 +29,15 @@ func (d *duration) String() string { return time.Duration(*d).String() }
 const maxDuration = 100 * 365 * 24 * time.Hour
 
 func parseDuration(s string) (time.Duration, error) {
-	v, err := parseMoment(s)
+	v, err := parsePreciseDuration(s)
 	if err == nil && v%time.Second != 0 {
 		return 0, errors.New("want whole seconds")
 	}
 	return v, err
 }
 
-// parseMoment takes parts of seconds too.
-func parseMoment(s string) (time.Duration, error) {
+// parsePreciseDuration takes parts of seconds too.
+func parsePreciseDuration(s string) (time.Duration, error) {
 	v, err := time.ParseDuration(s)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		var n int
@@ -55,16 +55,16 @@ func parseMoment(s string) (time.Duration, error) {
 	return v, nil
 }
 
-// A moment is a duration that may have parts of seconds.
-type moment time.Duration
+// A preciseDuration may have parts of seconds.
+type preciseDuration time.Duration
 
-func (m *moment) Set(s string) error {
-	v, err := parseMoment(s)
-	*m = moment(v)
+func (d *preciseDuration) Set(s string) error {
+	v, err := parsePreciseDuration(s)
+	*d = preciseDuration(v)
 	return err
 }
 
-func (m *moment) String() string { return time.Duration(*m).String() }
+func (d *preciseDuration) String() string { return time.Duration(*d).String() }
 
 func durationFlag(name, usage string) cli.Flag {
 	return &cli.GenericFlag{Name: name, Usage: usage, Value: new(duration)}

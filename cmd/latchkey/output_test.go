@@ -51,8 +51,8 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("parseDuration(%q) = %v, %v; want %v", test.typed, got, err, test.want)
 		}
 	}
-	if got, err := parseMoment("1500ms"); got != 1500*time.Millisecond || err != nil {
-		t.Errorf("parseMoment(1500ms) = %v, %v; want that", got, err)
+	if got, err := parsePreciseDuration("1500ms"); got != 1500*time.Millisecond || err != nil {
+		t.Errorf("parsePreciseDuration(1500ms) = %v, %v; want that", got, err)
 	}
 }
 
