@@ -71,15 +71,15 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (caller, err
 	}
 	again := "log in with a new session token"
 	if kind == api.WorkspaceToken {
-		again = "make a new token for the workspace"
 		c.workspace, err = s.store.Workspace(ctx, c.token.WorkspaceID)
 		if errors.Is(err, api.ErrNotFound) {
 			c.workspace = Workspace{}
-			return fail("", "the workspace of the token was deleted")
+			return fail(`"latchkey workspace create NAME --token-file FILE" makes another, and its token`, "the workspace of the token was deleted")
 		}
 		if err != nil {
 			return caller{}, fmt.Errorf("looking up the workspace of a token: %w", err)
 		}
+		again = fmt.Sprintf(`"latchkey workspace token create %s --token-file FILE" makes a new one, which a daemon reads when it starts`, c.workspace.Name)
 	}
 	switch now := s.now(); {
 	case !c.token.RevokedAt.IsZero():

@@ -25,14 +25,15 @@ type State struct {
 	Socket      string     `json:"socket"` // the ssh-agent's
 	Server      string     `json:"server"` // its URL
 	ServerError string     `json:"server_error,omitempty"`
-	Refused     bool       `json:"refused"`             // the server says that the workspace may not have keys
-	User        string     `json:"user,omitempty"`      // "" if the server could not be asked
-	Workspace   string     `json:"workspace,omitempty"` // as the server said last; "" if it never has
-	Keys        []StateKey `json:"keys"`                // on offer now
-	Held        int        `json:"held"`                // private keys of the server in memory now
-	Added       int        `json:"added"`               // keys that clients added, in memory now
-	Locked      bool       `json:"locked"`              // by ssh-add -x: no keys are offered
-	Readable    int        `json:"readable"`            // of both, those that root could read: they signed a moment ago
+	ServerHint  string     `json:"server_hint,omitempty"` // what the server says can be done about that
+	Refused     bool       `json:"refused"`               // the server says that the workspace may not have keys
+	User        string     `json:"user,omitempty"`        // "" if the server could not be asked
+	Workspace   string     `json:"workspace,omitempty"`   // as the server said last; "" if it never has
+	Keys        []StateKey `json:"keys"`                  // on offer now
+	Held        int        `json:"held"`                  // private keys of the server in memory now
+	Added       int        `json:"added"`                 // keys that clients added, in memory now
+	Locked      bool       `json:"locked"`                // by ssh-add -x: no keys are offered
+	Readable    int        `json:"readable"`              // of both, those that root could read: they signed a moment ago
 	IdleSeconds float64    `json:"idle_seconds"`
 
 	Agents []StateAgent `json:"agents"` // others whose keys it offers, in the order of the keys
@@ -161,6 +162,10 @@ func (d *Daemon) state(ctx context.Context) State {
 	}
 	if err = cmp.Or(err, keysErr); err != nil {
 		s.ServerError, s.Refused = err.Error(), isRefusal(err)
+		var answer *api.Error
+		if errors.As(err, &answer) {
+			s.ServerHint = answer.Detail
+		}
 	}
 	return s
 }

@@ -242,6 +242,10 @@ func onSignals(ctx context.Context, forget func()) (_ context.Context, stop func
 	}
 }
 
+// refusedHint is for a workspace token that the server does not take, and does not say
+// what can be done.
+const refusedHint = `was it revoked, or has it expired? "latchkey workspace token create NAME --token-file FILE" makes a new one; if the workspace was deleted, "latchkey workspace create" makes another`
+
 // explainWorkspace adds to an error of package workspace what the user can do.
 func explainWorkspace(err error) error {
 	var said *hintedError
@@ -256,8 +260,8 @@ func explainWorkspace(err error) error {
 		return withHint(err, listen.Hint)
 	case errors.Is(err, workspace.ErrNoToken):
 		return withHint(err, `"latchkey workspace create NAME --token-file FILE" makes one; give FILE by --token-file or LATCHKEY_TOKEN_FILE`)
-	case errors.Is(err, api.ErrUnauthenticated), errors.Is(err, api.ErrForbidden):
-		return withHint(err, refusedHint("", err.Error()))
+	case hintOf(err) == "" && (errors.Is(err, api.ErrUnauthenticated) || errors.Is(err, api.ErrForbidden)):
+		return withHint(err, refusedHint)
 	}
 	return err
 }

@@ -288,7 +288,7 @@ func TestAgentWithARevokedToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, _ := agentCommand(t, dir, []string{"LATCHKEY_TOKEN=" + w.Token.Token}, "--url", s.URL).CombinedOutput()
-	for _, want := range []string{"latchkey: error: " + s.URL + " refuses the workspace token", "latchkey: hint: \"latchkey workspace token create NAME --token-file FILE\" makes a new one\n"} {
+	for _, want := range []string{"latchkey: error: " + s.URL + " refuses the workspace token", "latchkey: hint: \"latchkey workspace token create dev --token-file FILE\" makes a new one, which a daemon reads when it starts\n"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the daemon says\n%s\nwant %q in it", out, want)
 		}

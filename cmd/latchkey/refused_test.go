@@ -3,14 +3,13 @@ package main
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/latchkey/latchkey/keyserver/api"
 )
 
 // What mends a token that the server refuses goes by why it does, and names the workspace.
 func TestStatusOfARefusedWorkspace(t *testing.T) {
-	const renew = `"latchkey workspace token create box --token-file FILE" makes a new one: then start the daemon again`
+	const renew = `"latchkey workspace token create box --token-file FILE" makes a new one, which a daemon reads when it starts`
 	for _, tt := range []struct {
 		why    string
 		refuse func(t *testing.T, s *testServer, w api.CreatedWorkspace)
@@ -21,7 +20,7 @@ func TestStatusOfARefusedWorkspace(t *testing.T) {
 		}, renew},
 		{"the workspace of the token was deleted", func(t *testing.T, _ *testServer, _ api.CreatedWorkspace) {
 			latchkey(t, "workspace", "delete", "-y", "box").ok(t)
-		}, `"latchkey workspace create box --token-file FILE" makes another, and its token: then start the daemon again`},
+		}, `"latchkey workspace create NAME --token-file FILE" makes another, and its token`},
 		{"user ada is disabled", func(t *testing.T, s *testServer, _ api.CreatedWorkspace) {
 			if _, err := s.client(t, s.Admin).UpdateUser(t.Context(), "ada", api.UpdateUserRequest{Disabled: new(true)}); err != nil {
 				t.Fatal(err)
@@ -40,17 +39,5 @@ func TestStatusOfARefusedWorkspace(t *testing.T) {
 			}
 			got.hints(t, tt.hint)
 		})
-	}
-}
-
-// Without a reason that is known, the hint asks what it may be.
-func TestRefusedHint(t *testing.T) {
-	const unknown = `was it revoked, or has it expired? "latchkey workspace token create NAME --token-file FILE" makes a new one; if the workspace was deleted, "latchkey workspace create" makes another`
-	if got := refusedHint("", "this server does not know the workspace token"); got != unknown {
-		t.Errorf("the hint is %q; want %q", got, unknown)
-	}
-	want, _, _ := strings.Cut(strings.TrimPrefix(unknown, "was it revoked, or has it expired? "), ";")
-	if got := refusedHint("", "the workspace token expired at "+time.Now().Format(time.RFC3339)); got != want {
-		t.Errorf("of a token that has expired the hint is %q; want %q", got, want)
 	}
 }

@@ -85,7 +85,7 @@ func (r statusReport) problem() error {
 	case loggedOut && r.Daemon == nil && r.Token == nil:
 		return withHint(errors.New("no workspace daemon runs here, and you are not logged in"), "in a workspace: latchkey agent; elsewhere: "+hintOf(r.loginErr))
 	case r.Daemon != nil && r.Daemon.Refused:
-		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), refusedHint(r.Daemon.Workspace, r.Daemon.ServerError))
+		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), cmp.Or(r.Daemon.ServerHint, refusedHint))
 	case r.Daemon != nil && r.Daemon.ServerError != "":
 		return withHint(fmt.Errorf("the workspace daemon: %s", r.Daemon.ServerError), serverHint(r.Daemon.Server))
 	case r.Daemon != nil && r.Daemon.SSH != nil && r.Daemon.SSH.Error != "":

@@ -34,7 +34,7 @@ func TestStatusOfATokenWithoutDaemon(t *testing.T) {
 	if got.code != 1 || got.stdout != none+"token   by "+file+", for "+s.URL+": of no use now\n" {
 		t.Errorf("status with a token that was revoked = %+v", got)
 	}
-	got.hints(t, `"latchkey workspace token create NAME --token-file FILE" makes a new one`)
+	got.hints(t, `"latchkey workspace token create box --token-file FILE" makes a new one, which a daemon reads when it starts`)
 	s.Close()
 	latchkey(t, "status").hints(t, "is latchkeyd running at "+s.URL+"? LATCHKEY_URL says where it is")
 	t.Setenv("LATCHKEY_TOKEN_FILE", file+".none")
