@@ -39,6 +39,9 @@ type SecretState struct {
 	// Notice is what the user should know of it, such as that the server is
 	// away; "" if there is nothing to say.
 	Notice string `json:"notice"`
+
+	// Refused says that the server refuses the workspace.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // A SecretFile is a secret with a file. Another Version is another content.

@@ -70,8 +70,8 @@ func TestDaemonRemovesAllWhenRevoked(t *testing.T) {
 		revoke(d)
 		state := d.wait()
 		d.want(state, "", map[string]string{})
-		if !strings.Contains(state.Notice, "the key server refuses this workspace") {
-			t.Errorf("%s: the notice is %q; want that the workspace is refused", name, state.Notice)
+		if !state.Refused || !strings.Contains(state.Notice, "the key server refuses this workspace") {
+			t.Errorf("%s: refused %t, the notice is %q; want that the workspace is refused", name, state.Refused, state.Notice)
 		}
 		if _, err := os.Stat(filepath.Join(d.Dir, cacheName)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: the cache is still there: %v", name, err)

@@ -16,9 +16,6 @@ import (
 const (
 	noticeOff     = "the workspace daemon was told to take no user secrets (--no-secrets)"
 	noticeRefuses = "this workspace is set to take no user secrets"
-
-	// NoticeRefused is how it begins where the server refuses the workspace.
-	NoticeRefused = "the key server refuses this workspace"
 )
 
 // A StateSecrets is what a daemon says of the user's secrets: no values.
@@ -46,7 +43,7 @@ func (s *secretSync) notice() string {
 	const form = "2006-01-02 15:04"
 	switch l := s.link; {
 	case l.refusal != nil:
-		return fmt.Sprintf(NoticeRefused+", so it has no secrets: %v", l.refusal)
+		return fmt.Sprintf("the key server refuses this workspace, so it has no secrets: %v", l.refusal)
 	case s.current == nil && l.err != nil:
 		return fmt.Sprintf("there are no secrets yet, as the key server is away: %v", l.err)
 	case s.current == nil:
@@ -64,7 +61,7 @@ func (s *secretSync) notice() string {
 func (s *secretSync) state() (SecretState, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := SecretState{Variables: []Variable{}, Missing: []api.Requirement{}, Files: []SecretFile{}, Generation: s.generation, Notice: s.notice()}
+	state := SecretState{Variables: []Variable{}, Missing: []api.Requirement{}, Files: []SecretFile{}, Generation: s.generation, Notice: s.notice(), Refused: s.link.refusal != nil}
 	if s.current != nil {
 		state.Known = true
 		state.Variables = s.current.copies(s.plan)

@@ -74,7 +74,7 @@ func (g given) known() error {
 		why = "the workspace daemon has not heard of any"
 	}
 	hint := `"latchkey status" says more`
-	if !strings.HasPrefix(why, workspace.NoticeRefused) { // of which no cache helps
+	if !g.Refused { // which no cache mends
 		hint += "; a daemon that is run with --secret-cache has them from a start without the server, too"
 	}
 	return withHint(fmt.Errorf("the secrets are not to be had: %s", why), hint)

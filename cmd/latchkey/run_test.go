@@ -169,13 +169,13 @@ func TestRunWithoutKnownSecretsHint(t *testing.T) {
 	newHome(t)
 	d := newSecretsDaemon(t)
 	const more = `"latchkey status" says more`
-	for notice, want := range map[string]string{
-		workspace.NoticeRefused + ", so it has no secrets: the workspace token was revoked": more,
-		"there are no secrets yet, as the key server is away":                               more + "; a daemon that is run with --secret-cache has them from a start without the server, too",
+	for refused, want := range map[bool]string{
+		true:  more,
+		false: more + "; a daemon that is run with --secret-cache has them from a start without the server, too",
 	} {
-		d.change(func(s *workspace.SecretState) { s.Known, s.Notice = false, notice })
+		d.change(func(s *workspace.SecretState) { s.Known, s.Refused, s.Notice = false, refused, "there are none" })
 		if got := latchkey(t, "run", "--", "true"); !strings.HasSuffix(got.stderr, "\nlatchkey: hint: "+want+"\n") {
-			t.Errorf("of %q run says\n%s\nwant the hint\n%s", notice, got.stderr, want)
+			t.Errorf("of a workspace that is refused (%t) run says\n%s\nwant the hint\n%s", refused, got.stderr, want)
 		}
 	}
 }
