@@ -107,4 +107,14 @@ func TestRefusalsEnd(t *testing.T) {
 	server.become(func() { server.keys = []testKey{other} })
 	mustKeys(t, s)
 	kept(s, "the key is gone", 1)
+	file.Key.Public = other.public
+	for what, refuse := range map[string]func(error){"in an answer about keys": func(err error) { s.note(s.number(), err) }, "elsewhere": s.refuse} {
+		if err := s.Permit(file); err == nil {
+			t.Fatal("a file is signed; want git's namespace only")
+		}
+		kept(s, "the other key", 2)
+		refuse(api.ErrUnauthenticated)
+		kept(s, "the workspace is refused, "+what, 1)
+		mustKeys(t, s)
+	}
 }

@@ -237,7 +237,8 @@ func (s *Source) note(number int64, err error) (counts bool) {
 	}
 	s.err = err
 	if isRefusal(err) {
-		s.learned, s.known, s.terms = number, nil, nil
+		s.learned = number
+		s.offerNothing()
 	}
 	s.mu.Unlock()
 	if err == nil {
@@ -255,7 +256,14 @@ func (s *Source) refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
-	s.err, s.learned, s.known, s.terms = err, s.asked, nil, nil
+	s.err, s.learned = err, s.asked
+	s.offerNothing()
+}
+
+// offerNothing forgets what was listed, and so what was kept back of that. mu is held.
+func (s *Source) offerNothing() {
+	s.known, s.terms = nil, nil
+	s.refusals.drop(func(r keptRefusal) bool { return !r.Added })
 }
 
 // isRefusal reports whether the server has said that the workspace may not have
